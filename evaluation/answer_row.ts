@@ -8,7 +8,7 @@ import { contentHash } from "../core/hash.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { TaskGrade } from "../data/task.ts";
 import type { AnswerEnd } from "../decoding/text/answers.ts";
-import { type EvaluationSetting, settingJson } from "./settings.ts";
+import { type EvaluationSetting, rowSetting } from "./settings.ts";
 
 /** Version of the lines. */
 export const ROW_SCHEMA = 1;
@@ -89,15 +89,8 @@ export type AnswerIdentity =
  * @returns 64 hexadecimal digits.
  */
 export function answerKey(answer: AnswerIdentity): string {
-  const { task, item, prompt, models, policy, options, budget, smallBudget, smallLayers } = answer;
-  const { pairing: _, ...setting } = settingJson({
-    policy,
-    options,
-    budget,
-    ...(smallBudget && { smallBudget }),
-    ...(smallLayers !== undefined && { smallLayers }),
-    pairing: "given",
-  });
+  const { task, item, prompt, models } = answer;
+  const { pairing: _, ...setting } = rowSetting(answer); // models say who takes part
   return contentHash({ task, item, prompt, models: { ...models }, ...setting });
 }
 

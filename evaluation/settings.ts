@@ -20,10 +20,12 @@ import {
   RUN_CHOICES,
 } from "../cache/policy_options.ts";
 import { POLICIES } from "../cache/policies/mod.ts";
-import { checkInteger, RequirementError } from "../core/check.ts";
+import { checkInteger, DataError, RequirementError } from "../core/check.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
+import { withOwnTokens } from "../models/forward/own_tokens.ts";
+import { sameVocabulary } from "../models/tokenizer/tokenizer.ts";
 import { type Variant, VARIANTS } from "./policy_variants.ts";
 
 /**
@@ -38,6 +40,8 @@ export interface EvaluationSetting extends PolicySetting {
   readonly options: PolicyOptions;
   /** Which models take part. */
   readonly pairing: Pairing;
+  /** Present if the small model reads the text in tokens of its own (D-35). */
+  readonly smallTokens?: "own";
 }
 
 /** What an evaluation compares. */
@@ -73,7 +77,7 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
     checkBudget(typeof budget === "number" ? { ratio: budget } : budget)
   );
   const settings = policies.flatMap((text) => {
-    const { policy, options, ...cut } = parsePolicy(text);
+    const { policy, options, smallTokens, ...cut } = parsePolicy(text);
     const isDrawn = acceptedOptions(findPolicy(policy)).includes("seed") && !("seed" in options);
     const drawn = isDrawn
       ? Array.from({ length: seeds }, (_, index) => ({ ...options, seed: index + 1 }))
@@ -85,8 +89,9 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
         const resolved = createPolicy(policy, options);
         checkBase(resolved, budget);
         const setting = { policy, options, budget, ...cut, pairing: "given" } as const;
+        const given = { ...setting, ...(smallTokens && { smallTokens }) };
         const hasOwn = ownSmall && resolved.saliencySource === "small";
-        return hasOwn ? [setting, { ...setting, pairing: "own_small" }] : [setting];
+        return hasOwn ? [given, { ...setting, pairing: "own_small" }] : [given];
       })
     );
   });
@@ -96,6 +101,24 @@ export function evaluationSettings(request: SettingsRequest): EvaluationSetting[
   const unique = new Map(settings.map((setting) => [canonicalJson(settingJson(setting)), setting]));
   checkInteger("evaluate", "settings", { value: unique.size, min: 1 });
   return [...unique.values()];
+}
+
+/** Fields of a setting, of which a row of answers has more. */
+const FIELDS: Readonly<Record<keyof EvaluationSetting, true>> = {
+  policy: true,
+  options: true,
+  budget: true,
+  smallBudget: true,
+  smallLayers: true,
+  smallTokens: true,
+  matchBy: true,
+  pairing: true,
+};
+
+/** The setting of a row of answers, as plain data. */
+export function rowSetting(row: EvaluationSetting): Readonly<Record<string, JsonValue>> {
+  const fields = Object.entries(row).filter(([name]) => name in FIELDS);
+  return JSON.parse(JSON.stringify(Object.fromEntries(fields)));
 }
 
 /** A setting as plain data. */
@@ -115,15 +138,25 @@ export function parsePolicy(text: string): ParsedPolicy {
   const [name = "", ...parts] = text.trim().split(":");
   const variant: Variant | undefined = (VARIANTS as Readonly<Record<string, Variant>>)[name];
   const policy = findPolicy(variant?.policy ?? name).name;
-  const { smallBudget, smallLayers, matchBy, ...made } = Object.fromEntries(parts.map(parseOption));
+  const { smallBudget, smallLayers, smallTokens, matchBy, ...made } = Object.fromEntries(
+    parts.map(parseOption),
+  );
   const options: PolicyOptions = { ...variant?.options, ...made };
   const { saliencySource } = createPolicy(policy, options);
-  const isSmallOnly = smallBudget ?? smallLayers ?? matchBy;
+  const isSmallOnly = smallBudget ?? smallLayers ?? smallTokens ?? matchBy;
   if (parts.length > 0 && saliencySource !== "small" && isSmallOnly !== undefined) {
     throw new RequirementError({
       action,
       requirement:
-        "small-budget, small-layers and match-by must go with a policy that asks the small model",
+        "small-budget, small-layers, small-tokens and match-by must go with a policy that asks the small model",
+      current: text,
+    });
+  }
+  const hasOwnTokens = smallTokens === "own";
+  if (hasOwnTokens && smallBudget !== undefined) {
+    throw new RequirementError({
+      action,
+      requirement: "small-tokens=own must go without small-budget",
       current: text,
     });
   }
@@ -132,16 +165,17 @@ export function parsePolicy(text: string): ParsedPolicy {
     options,
     ...(smallBudget !== undefined && { smallBudget: parseBudget(String(smallBudget)) }),
     ...(smallLayers !== undefined && { smallLayers: Number(smallLayers) }),
+    ...(hasOwnTokens && { smallTokens: "own" }),
     ...(matchBy !== undefined && { matchBy: matchBy as NonNullable<ParsedPolicy["matchBy"]> }),
   };
 }
 
 const action = "set up a cache policy";
-const { smallBudget, smallLayers } = RUN_CHOICES;
+const { smallBudget, smallLayers, smallTokens } = RUN_CHOICES;
 const matchBy = { ...MATCH_CHOICES.by, flag: "match-by" };
 const CHOICES: Readonly<Record<string, Choice>> = {
   ...POLICY_CHOICES,
-  ...{ smallBudget, smallLayers, matchBy },
+  ...{ smallBudget, smallLayers, smallTokens, matchBy },
 };
 
 function parseOption(part: string): [string, string | number | boolean] {
@@ -172,7 +206,7 @@ type Named = Omit<EvaluationSetting, "budget">;
  * @returns The policy as it is written on the command line, options sorted; `small model alone` for that control.
  */
 export function settingName(
-  { policy, options, smallBudget, smallLayers, matchBy, pairing }: Named,
+  { policy, options, smallBudget, smallLayers, smallTokens, matchBy, pairing }: Named,
 ): string {
   if (pairing === "small_alone") return SMALL_ALONE;
   const { seed: _, ...others } = options;
@@ -180,6 +214,7 @@ export function settingName(
     ...others,
     ...(smallBudget && { smallBudget: budgetText(smallBudget) }),
     ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallTokens && { smallTokens }),
     ...(matchBy && { matchBy }),
   };
   const words = Object.entries(made).map(([name, value]) =>
@@ -222,7 +257,10 @@ export function asksSmall(
   return createPolicy(policy, options).saliencySource === "small";
 }
 
-/** Models of a setting: the large one, and the small one if its policy asks it. */
+/**
+ * Models of a setting: the large one, and the small one if its policy asks it. One with tokens of its own is still the same
+ * model: see {@link answeringPair}.
+ */
 export function pairOf(
   pair: ModelPair,
   { policy, options, pairing }: Pick<EvaluationSetting, "policy" | "options" | "pairing">,
@@ -231,6 +269,39 @@ export function pairOf(
   if (pairing === "small_alone") return { large: needSmall(pair) };
   if (createPolicy(policy, options).saliencySource !== "small") return { large };
   return { large, small: pairing === "own_small" ? large : small ?? needSmall(pair) };
+}
+
+/**
+ * Models of a setting as they answer.
+ *
+ * @throws {RequirementError} If the small model is missing, or has no tokenizer where it reads in tokens of its own.
+ */
+export function answeringPair(
+  pair: ModelPair,
+  setting: Omit<EvaluationSetting, "budget">,
+): ModelPair {
+  const { large, small } = pairOf(pair, setting);
+  return {
+    large,
+    ...(small && { small: setting.smallTokens === "own" ? withOwnTokens(small, large) : small }),
+  };
+}
+
+/**
+ * Throws if the small model is to answer alone, in the large one's tokens, which mean something else to it.
+ *
+ * @throws {DataError} If so.
+ */
+export function checkSmallAlone(
+  { large, small }: ModelPair,
+  settings: readonly Pick<EvaluationSetting, "pairing">[],
+): void {
+  if (!small?.tokenizer || !large.tokenizer) return;
+  const isAsked = settings.some(({ pairing }) => pairing === "small_alone");
+  if (!isAsked || sameVocabulary(large.tokenizer, small.tokenizer)) return;
+  throw new DataError(
+    `Cannot evaluate the small model alone: both models must have one vocabulary, since prompts are the same tokens: current models are ${large.name} and ${small.name}`,
+  );
 }
 
 function needSmall({ small }: ModelPair) {

@@ -20,7 +20,13 @@ import {
 import { answerId, answerKey, type AnswerRow, ROW_SCHEMA } from "./answer_row.ts";
 import { modelHashes } from "./model_identity.ts";
 import { type Question, type QuestionOptions, taskQuestions } from "./questions.ts";
-import { type EvaluationSetting, type Pairing, pairOf, settingJson } from "./settings.ts";
+import {
+  answeringPair,
+  type EvaluationSetting,
+  type Pairing,
+  pairOf,
+  settingJson,
+} from "./settings.ts";
 import { gradeAnswers } from "./summary.ts";
 
 /** Modules that decide what a model answers to given tokens, with all that they import. */
@@ -43,7 +49,7 @@ export async function engineCode(): Promise<string> {
 export interface OpenQuestion {
   /** The question. */
   readonly question: Question;
-  /** Settings, all with the same pairing. */
+  /** Settings, all with the same pairing, and with small models that read the same tokens. */
   readonly settings: readonly EvaluationSetting[];
 }
 
@@ -84,7 +90,7 @@ export interface WorkOptions {
 }
 
 /**
- * Splits what is open into pieces of one task and pairing; neighbors share prefixes, and need about as much room.
+ * Splits what is open into pieces of one task and pair; neighbors share prefixes, and need about as much room.
  *
  * @param pair The models.
  * @param open Questions with their settings.
@@ -121,15 +127,16 @@ export function splitWork(
   );
 }
 
-/** Questions that are best answered together: of one task, pairing and size class, those with equal prefixes adjacent. */
+/** Questions that are best answered together: of one task, pair and size class, those with equal prefixes adjacent. */
 export function workGroups(open: readonly OpenQuestion[]): OpenQuestion[][] {
+  const pairName = ({ pairing, smallTokens }: EvaluationSetting) =>
+    `${pairing} ${smallTokens ?? "large"}`;
   const single = open.flatMap(({ question, settings }) =>
-    [...Map.groupBy(settings, ({ pairing }) => pairing).values()]
-      .map((settings) => ({ question, settings }))
+    [...Map.groupBy(settings, pairName).values()].map((settings) => ({ question, settings }))
   );
   const groups = Map.groupBy(single, ({ question, settings }) => {
     const size = Math.ceil(Math.log2(question.capacity));
-    return `${question.task.name} ${settings[0]!.pairing} ${size}`;
+    return `${question.task.name} ${pairName(settings[0]!)} ${size}`;
   });
   return [...groups.values()].map((group) =>
     [...Map.groupBy(group, ({ question }) => question.item.prefix).values()].flat()
@@ -157,7 +164,7 @@ export interface AnswerWorkOptions
  * Answers questions of one group under their settings.
  *
  * @param pair The models.
- * @param open Questions of one task and pairing, as `workGroups` gives them.
+ * @param open Questions of one task and pair, as `workGroups` gives them.
  * @param options Code, limits, events.
  * @returns Rows in the order in which answers end.
  * @throws {RequirementError} If the settings are not allowed.
@@ -175,7 +182,7 @@ export async function* answerQuestions(
   }
   const places = [...settings.keys()];
   const list = [...settings.values()];
-  const pairs = list.map((setting) => pairOf(pair, setting));
+  const pairs = list.map((setting) => answeringPair(pair, setting));
   const used = pairs.find(({ small }) => small) ?? pairs[0]!;
   const requests = open.map(({ question, settings }, index) => ({
     key: String(index),

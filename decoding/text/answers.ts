@@ -241,7 +241,7 @@ function checkedSetting(pair: ModelPair, setting: PolicySetting): PromptSetting 
   const resolved = promptSetting(setting);
   checkFit(resolved.match ?? {}, [resolved.policy]);
   checkPair(pair, resolved.policy);
-  checkCut([resolved], resolved);
+  checkCut([resolved], resolved, pair.small);
   sequenceSettings({ settings: [resolved] });
   return resolved;
 }

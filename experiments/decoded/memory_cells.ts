@@ -82,6 +82,14 @@ export function memorySettings(
   { ratios, seeds }: { readonly ratios: readonly number[]; readonly seeds: number },
 ): EvaluationSetting[] {
   const settings = evaluationSettings({ policies, budgets: ratios, seeds });
+  const own = settings.find(({ smallTokens }) => smallTokens);
+  if (own) {
+    throw new RequirementError({
+      action: "compare at equal memory",
+      requirement: "the small model must read the tokens of the large one",
+      state: `setting is ${settingName(own)}`,
+    });
+  }
   const simulated = settings.find(({ policy, options }) =>
     createPolicy(policy, options).granularity === "query_head"
   );

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RequirementError } from "../../core/check.ts";
+import { answerKey } from "../../evaluation/answer_row.ts";
 import { evaluationSettings, parsePolicy, settingName } from "../../evaluation/settings.ts";
 
 const names = (...policies: string[]) =>
@@ -48,6 +49,39 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
   const fitted = "smallkv_query_aware:match-by=fitted:score=row";
   assertEquals(parsePolicy(fitted).matchBy, "fitted");
   assertEquals(settingName({ ...parsePolicy(fitted), pairing: "given" }), fitted);
+  const own = "smallkv_query_aware:small-layers=4:small-tokens=own";
+  assertEquals(parsePolicy(own).smallTokens, "own");
+  assertEquals(settingName({ ...parsePolicy(own), pairing: "given" }), own);
+  assertEquals(parsePolicy("smallkv:small-tokens=large"), parsePolicy("smallkv"));
+});
+
+Deno.test("evaluationSettings() lets a large model in the small one's place read its own tokens", () => {
+  const policies = ["smallkv:small-tokens=own", "smallkv"];
+  const settings = evaluationSettings({ policies, budgets: [0.1], ownSmall: true });
+  assertEquals(settings.map(settingName), [
+    "smallkv:small-tokens=own",
+    "smallkv (large model as small)",
+    "smallkv",
+  ]);
+});
+
+Deno.test("answerKey() tells apart whatever settings tell apart, but for who takes part", () => {
+  const policies = [
+    "smallkv",
+    "smallkv:match-by=fitted",
+    "smallkv:match-by=cosine",
+    "smallkv:small-tokens=own",
+    "smallkv:small-layers=2",
+    "smallkv:small-budget=0.4",
+    "smallkv:sink=4",
+    "h2o",
+  ];
+  const settings = evaluationSettings({ policies, budgets: [0.1, 0.2] });
+  const question = { task: "t", item: "i", prompt: "p", models: { large: "l", small: "s" } };
+  const keys = settings.map((setting) => answerKey({ ...setting, ...question }));
+  assertEquals(new Set(keys).size, 2 * policies.length);
+  const own = answerKey({ ...settings[0]!, ...question, pairing: "own_small" });
+  assertEquals(own, keys[0]);
 });
 
 Deno.test("evaluationSettings() refuses what is not known or changes nothing", () => {
@@ -58,6 +92,9 @@ Deno.test("evaluationSettings() refuses what is not known or changes nothing", (
     ["h2o:sink=x", "sink must be an integer"],
     ["h2o:combine=joint", "options must be some of"],
     ["h2o:small-budget=0.4", "must go with a policy that asks the small model"],
+    ["h2o:small-tokens=own", "must go with a policy that asks the small model"],
+    ["smallkv:small-tokens=own:small-budget=0.4", "must go without small-budget"],
+    ["smallkv:small-tokens=mine", "smallTokens must be one of"],
     ["key_sketch:match-by=fitted", "must go with a policy that asks the small model"],
     ["smallkv:match-by=best", "matchBy must be one of"],
     ["smallkv:normalize=columns", "normalise must be one of"],
