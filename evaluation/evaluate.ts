@@ -24,6 +24,7 @@ import {
   contextOf,
   dataPlace,
   type DataPlaceOptions,
+  ownSize,
   type Question,
   type QuestionOptions,
   taskQuestions,
@@ -138,10 +139,21 @@ export async function planEvaluation(
     });
     asked.push(...all.filter((_, index) => isInShard(index, request.shard)));
   }
-  const questions = asked.filter(({ capacity }) => capacity <= context);
+  const hasOwnTokens = settings.some(({ smallTokens }) => smallTokens);
+  const needed = asked.map((question) => ({
+    question,
+    sizes: [
+      { tokens: question.capacity, context },
+      ...hasOwnTokens ? [ownSize(pair, question, context)] : [],
+    ],
+  }));
+  const questions = needed.filter(({ sizes }) => !sizes.some(isTooLong))
+    .map(({ question }) => question);
   const noted = new Set(stored.rows.map(({ id }) => id));
-  const unfit = asked.filter(({ capacity }) => capacity > context)
-    .map((question) => skippedRow(question, context));
+  const unfit = needed.flatMap(({ question, sizes }) => {
+    const size = sizes.find(isTooLong);
+    return size ? [skippedRow(question, size)] : [];
+  });
   const skipped = [...leftOut, ...unfit].filter(({ id }) => !noted.has(id));
   const counted = countedAnswers(stored.rows, stored).answers;
   checkPrompts(asked, counted);
@@ -196,10 +208,15 @@ function isInShard(place: number, { index, count }: Shard = { index: 1, count: 1
   return place % count === index - 1;
 }
 
-function skippedRow(question: Question, context: number): SkippedRow {
-  const { task, item, prompt, promptTokens, capacity } = question;
-  const place = { task: task.name, item: item.id, group: item.group, prompt, promptTokens };
-  return rowOf(place, { tokens: capacity, context });
+/** Tokens that an item would take with its answers, and those there are. */
+type Size = SkippedRow["skipped"];
+
+function isTooLong({ tokens, context }: Size): boolean {
+  return tokens > context;
+}
+
+function skippedRow({ task, item, prompt, promptTokens }: Question, size: Size): SkippedRow {
+  return rowOf({ task: task.name, item: item.id, group: item.group, prompt, promptTokens }, size);
 }
 
 /** An item that the task itself leaves out; it was never made into a prompt, so that its text stands for that. */
@@ -211,7 +228,7 @@ function leftOutRow(task: Task, item: LeftOutItem, context: number): SkippedRow 
 
 function rowOf(
   place: Pick<SkippedRow, "task" | "item" | "group" | "prompt" | "promptTokens">,
-  skipped: SkippedRow["skipped"],
+  skipped: Size,
 ): SkippedRow {
   return { schema: ROW_SCHEMA, id: contentHash({ ...place, skipped }), ...place, skipped };
 }

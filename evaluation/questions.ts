@@ -4,13 +4,16 @@
  * @module
  */
 
+import { RequirementError } from "../core/check.ts";
 import { contentHash } from "../core/hash.ts";
 import type { Task, TaskItem, TaskOptions } from "../data/task.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
+import { OWN_PER_TOKEN } from "../decoding/scoring/own_tokens.ts";
 import { laterTurnText, promptTokens } from "../decoding/text/prompts.ts";
 import { datasetFolder } from "../models/hub/hub_datasets.ts";
 import type { ChatMessage } from "../models/tokenizer/chat_template.ts";
 import type { Model } from "../models/load.ts";
+import { alignTokens } from "../models/tokenizer/token_alignment.ts";
 
 /** An item that a model can read. */
 export interface Question {
@@ -97,6 +100,31 @@ export async function taskQuestions(
 /** Most tokens of a prompt with its answers: a wish, within the contexts of both models. */
 export function contextOf({ large, small }: ModelPair, context = Infinity): number {
   return Math.min(context, ...[large, ...small ? [small] : []].map((m) => m.config.contextLength));
+}
+
+/**
+ * Counts the tokens of an item in those of a small model that reads in its own, and how many it may have.
+ *
+ * @param context Longest text of the models.
+ * @throws {RequirementError} If a model has no tokenizer.
+ */
+export function ownSize(
+  { large, small }: ModelPair,
+  { prefix, turns, item, capacity }: Question,
+  context: number,
+): { readonly tokens: number; readonly context: number } {
+  if (!large.tokenizer || !small?.tokenizer) {
+    throw new RequirementError({
+      action: "evaluate",
+      requirement: "both models must have a tokenizer where the small one reads in its own tokens",
+      current: "none",
+    });
+  }
+  const { own } = alignTokens(large.tokenizer, small.tokenizer, [...prefix, ...turns.flat()]);
+  return {
+    tokens: own.length + turns.length * item.maxTokens,
+    context: Math.min(context, OWN_PER_TOKEN * capacity),
+  };
 }
 
 function question(

@@ -36,7 +36,7 @@ export type SmallSession =
   & Disposable;
 
 /** Own tokens that fit for each token of the large model, and entries of an alignment beside them. */
-const OWN_PER_TOKEN = 2;
+export const OWN_PER_TOKEN = 2;
 /** A large token's bounds are counted once for each own token that holds a part of one character. */
 const ENTRIES_PER_TOKEN = 4;
 
