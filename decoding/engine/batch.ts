@@ -206,13 +206,11 @@ export class PolicySequences {
       if (batch.smallSequences[index] === undefined || length + 1 < next) continue;
       const all = await large.readTokens();
       const tokens = [...all.subarray(index * capacity, index * capacity + length + 1)];
-      const models = { large: large.model, small, match, policies: [policy], needsSums };
+      const format = smallCacheBits !== undefined && { smallCacheBits };
+      const pair = { large: large.model, small, match, ...format };
+      const models = { ...pair, policies: [policy], needsSums };
       if (isReady) this.#takeMatch(index, await this.#matchAgain(models, tokens), length + 1);
-      else {
-        const format = smallCacheBits !== undefined && { smallCacheBits };
-        const found = await matchWhileDecoding({ ...models, ...format }, tokens);
-        this.#takeSmallModel(index, found, length);
-      }
+      else this.#takeSmallModel(index, await matchWhileDecoding(models, tokens), length);
     }
   }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { CacheBits } from "../../cache/full_cache.ts";
 import type { FittedMap } from "../../analysis/fitted_map.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import {
@@ -249,8 +248,7 @@ export async function runSmallModel(
 /**
  * Matches two models when a text becomes long enough while it is being decoded.
  *
- * @param pair Models, how their heads are matched, the policies that use the match, whether plain sums are needed too, bits
- *   of the small model's cache.
+ * @param pair Models, how their heads are matched, the policies that use the match, whether plain sums are needed too.
  * @param tokens The text including its newest token, whose row is not in the scores yet.
  * @returns Match over all tokens, scores of the rows before the newest.
  */
@@ -258,7 +256,6 @@ export async function matchWhileDecoding(
   pair: MatchedModels & {
     readonly policies: readonly ResolvedPolicy[];
     readonly needsSums: boolean;
-    readonly smallCacheBits?: CacheBits;
   },
   tokens: readonly number[],
 ): Promise<SmallModelState> {

@@ -13,6 +13,7 @@ import {
   type MatchOptions,
   salientCount,
 } from "../../analysis/head_match.ts";
+import type { CacheBits } from "../../cache/full_cache.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
@@ -79,6 +80,8 @@ export interface MatchedModels {
   readonly small: Model;
   /** How heads are matched. */
   readonly match: PairMatchOptions;
+  /** Bits of the small model's cache, whose rows a map is fitted to; heads are matched in 32 bits. 16 if left out. */
+  readonly smallCacheBits?: CacheBits;
 }
 
 /** How a text is matched. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { CacheBits } from "../../cache/full_cache.ts";
 import {
   type AttentionRows,
   checkRidge,
@@ -223,14 +224,15 @@ export function captureRows(
  * @returns The map; the given one if there is one, for which nothing runs.
  */
 export async function fitText(
-  { large, small, match }: MatchedModels,
+  { large, small, match, smallCacheBits: cacheBits }: MatchedModels,
   tokens: readonly number[],
   signal?: AbortSignal,
 ): Promise<FittedMap> {
   const captures = captureRows(large.config, small.config, { match, tokens: tokens.length });
   if (!captures) return match.fittedMap!;
-  await capture(large, tokens, captures.large, signal);
-  await capture(small, tokens, captures.small, signal);
+  const options = signal && { signal };
+  await capture(large, tokens, captures.large, options);
+  await capture(small, tokens, captures.small, { ...options, ...(cacheBits && { cacheBits }) });
   return fitCaptured({ large: captures.large.rows, small: captures.small.rows }, match);
 }
 
@@ -238,10 +240,11 @@ async function capture(
   model: Model,
   tokens: readonly number[],
   rows: RowCapture,
-  signal: AbortSignal | undefined,
+  { cacheBits, ...events }: { readonly cacheBits?: CacheBits; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
-  using session = openSmallSession(model, { capacity: tokens.length });
-  const quiet = { logits: "none", ...(signal && { signal }) } as const;
+  const format = cacheBits !== undefined && { cacheBits };
+  using session = openSmallSession(model, { capacity: tokens.length, ...format });
+  const quiet = { logits: "none", ...events } as const;
   const all = Array.from({ length: model.config.queryHeads }, (_, head) => head);
   if (rows.first > 0) await session.prefill(tokens.slice(0, rows.first), quiet);
   const heads = () => all;
