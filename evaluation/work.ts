@@ -11,6 +11,7 @@ import { contentHash } from "../core/hash.ts";
 import type { Task } from "../data/task.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import { driverEntry } from "../gpu/driver.ts";
+import { isRotationByCapacity } from "../models/rotation.ts";
 import {
   type Answer,
   answerAll,
@@ -19,7 +20,7 @@ import {
 } from "../decoding/text/answers.ts";
 import { answerId, answerKey, type AnswerRow, ROW_SCHEMA } from "./answer_row.ts";
 import { modelHashes } from "./model_identity.ts";
-import { type Question, type QuestionOptions, taskQuestions } from "./questions.ts";
+import { contextOf, type Question, type QuestionOptions, taskQuestions } from "./questions.ts";
 import {
   answeringPair,
   type EvaluationSetting,
@@ -135,12 +136,16 @@ export function workGroups(open: readonly OpenQuestion[]): OpenQuestion[][] {
     [...Map.groupBy(settings, pairName).values()].map((settings) => ({ question, settings }))
   );
   const groups = Map.groupBy(single, ({ question, settings }) => {
-    const size = Math.ceil(Math.log2(question.capacity));
-    return `${question.task.name} ${pairName(settings[0]!)} ${size}`;
+    return `${question.task.name} ${pairName(settings[0]!)} ${sizeClass(question)}`;
   });
   return [...groups.values()].map((group) =>
     [...Map.groupBy(group, ({ question }) => question.item.prefix).values()].flat()
   );
+}
+
+/** Least power of 2 that a question and its answers fit. */
+function sizeClass({ capacity }: Question): number {
+  return 2 ** Math.ceil(Math.log2(capacity));
 }
 
 function chunks<T>(list: readonly T[], size: number): T[][] {
@@ -194,11 +199,19 @@ export async function* answerQuestions(
     maxTokens: question.item.maxTokens,
     settings: settings.map((setting) => places.indexOf(contentHash(settingJson(setting)))),
   }));
-  const capacity = Math.max(...open.map(({ question }) => question.capacity));
+  const capacity = commonCapacity(used, open);
   for await (const answer of answerAll(used, { ...limits, settings: list, requests, capacity })) {
     const { question } = open[Number(answer.key)]!;
     yield answerRow(pair, { question, setting: list[answer.setting]!, answer }, options);
   }
+}
+
+/** Room for each of the questions. Where it decides rotations, it must not depend on which others are still open. */
+function commonCapacity(pair: ModelPair, open: readonly OpenQuestion[]): number {
+  const { large, small } = pair;
+  const isDecisive = [large, ...small ? [small] : []].some((m) => isRotationByCapacity(m.config));
+  const sizes = open.map(({ question }) => isDecisive ? sizeClass(question) : question.capacity);
+  return Math.min(Math.max(...sizes), contextOf(pair));
 }
 
 /** Lets an answer end once nothing can change its grade. */

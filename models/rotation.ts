@@ -62,6 +62,13 @@ function frequenciesOf(config: ModelConfig, rotation: Rotation, capacity: number
   });
 }
 
+/** Whether a model's rotation depends on how many tokens there is room for. */
+export function isRotationByCapacity(config: ModelConfig): boolean {
+  return rotationsOf(config).rotations.some(({ ropeScaling }) =>
+    ropeScaling?.kind === "dynamic" || ropeScaling?.kind === "longrope"
+  );
+}
+
 /** How much the base grows, before its exponent: nothing within the context that the model was trained on. */
 function dynamicGrowth(
   { factor, originalContextLength: trained = Infinity }: RopeScaling,

@@ -34,7 +34,7 @@ async function rowsOf(options: Partial<EvaluateOptions> = {}): Promise<AnswerRow
 }
 
 /** Rows without what differs from run to run, by id. */
-function stable(rows: readonly AnswerRow[]): unknown[] {
+function stable(rows: readonly AnswerRow[]): Omit<AnswerRow, "seconds">[] {
   return [...rows].sort((a, b) => a.id < b.id ? -1 : 1).map(({ seconds: _, ...row }) => row);
 }
 
@@ -215,6 +215,31 @@ Deno.test("a chat task needs a template, and names must be known", async () => {
   const alone = async () =>
     await Array.fromAsync(evaluate({ large: (await pair()).large }, { ...REQUEST }));
   await assertRejects(alone, RequirementError, "a small model must be given");
+});
+
+Deno.test("an answer does not depend on what else is asked, whatever decides rotations", async () => {
+  const { large } = await pair();
+  const factors = (factor: number) => new Array<number>(large.config.headDim / 2).fill(factor);
+  const ropeScaling = {
+    kind: "longrope",
+    factor: 1,
+    originalContextLength: 150, // between what the two questions need, 137 and 183 tokens
+    shortFactors: factors(1),
+    longFactors: factors(8),
+  } as const;
+  const models = { large: { ...large, config: { ...large.config, ropeScaling } } };
+  const tasks = [shortTask({
+    items: async (options) => {
+      const items = await TASK.items(options);
+      return items.map((item, index) => ({ ...item, maxTokens: [20, 60][index]! }));
+    },
+  })];
+  const answered = async (limit: number) =>
+    stable(await Array.fromAsync(evaluate(models, { tasks, limit, policies: ["full"] })));
+  const alone = await answered(1);
+  const both = await answered(2);
+  assertEquals(both.length, 2);
+  assertEquals(both.filter(({ id }) => id === alone[0]!.id), alone);
 });
 
 Deno.test("shards that are merged are the whole, and differing answers are named", async () => {
