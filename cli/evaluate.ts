@@ -154,10 +154,13 @@ export function evaluateCommand(parts: { readonly openEngine: OpenEngine }): Com
         call.has(name) && name !== mode && !RUNS_NOTHING[mode].includes(name)
       );
       if (useless !== undefined) call.exclude(mode, useless);
-      return mode === "merge" ? merge(call, io) : regrade(call, io);
+      return (mode === "merge" ? merge : regrade)(call, io, accepted(call, "any"));
     },
   };
 }
+
+/** Versions of the code whose answers count. */
+type Accepted = Pick<EvaluateOptions, "acceptCode">;
 
 /** What an evaluation found. */
 interface Found {
@@ -308,7 +311,7 @@ function readShard(call: CommandCall): Shard {
   );
 }
 
-function accepted(call: CommandCall, usual?: "any"): Pick<EvaluateOptions, "acceptCode"> {
+function accepted(call: CommandCall, usual?: "any"): Accepted {
   const text = call.value("accept-code");
   if (text === undefined) return usual ? { acceptCode: usual } : {};
   if (text === "any") return { acceptCode: "any" };
@@ -321,7 +324,7 @@ function accepted(call: CommandCall, usual?: "any"): Pick<EvaluateOptions, "acce
 }
 
 /** Joins folders; nothing is run. */
-async function merge(call: CommandCall, io: CommandIo): Promise<number> {
+async function merge(call: CommandCall, io: CommandIo, accept: Accepted): Promise<number> {
   if (call.operands.length === 0) call.fail("--merge must name folders: current value is none");
   if (!call.has("out")) call.fail("--out must be given with --merge: current value is none");
   const onWarning = (warning: string) => io.error(`Warning: ${warning}\n`);
@@ -334,11 +337,11 @@ async function merge(call: CommandCall, io: CommandIo): Promise<number> {
   const there = new Set(folder.rows.map(({ id }) => id));
   await folder.append(rows.filter(({ id }) => !there.has(id)));
   io.error(`${rows.length} lines of ${call.operands.length} folders joined.\n`);
-  return await gradeAgain(call, io, folder);
+  return await gradeAgain(call, io, { folder, ...accept });
 }
 
 /** Grades a folder again; nothing is run. */
-async function regrade(call: CommandCall, io: CommandIo): Promise<number> {
+async function regrade(call: CommandCall, io: CommandIo, accept: Accepted): Promise<number> {
   if (call.operands.length > 0) {
     call.fail(`--regrade must name one folder and no task: current value is ${call.operands[0]}`);
   }
@@ -347,13 +350,16 @@ async function regrade(call: CommandCall, io: CommandIo): Promise<number> {
     isLocked: !call.has("no-lock"),
     onWarning,
   });
-  return await gradeAgain(call, io, folder);
+  return await gradeAgain(call, io, { folder, ...accept });
 }
 
-async function gradeAgain(call: CommandCall, io: CommandIo, folder: EvaluationFolder) {
+async function gradeAgain(
+  call: CommandCall,
+  io: CommandIo,
+  { folder, acceptCode }: Accepted & { readonly folder: EvaluationFolder },
+) {
   const changed = await folder.regrade(TASKS);
   io.error(`${changed} grades changed.\n`);
-  const { acceptCode } = accepted(call, "any");
   const code = await engineCode();
   const found = await folder.summarize({
     code,

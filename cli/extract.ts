@@ -15,6 +15,7 @@ import type { AttentionTrace } from "../decoding/session/trace.ts";
 import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
+import { checkOutput } from "./output_file.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 const MOST_BYTES = 8 * 2 ** 30;
@@ -74,6 +75,7 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   const out = call.required("out");
   const wanted = readWanted(call);
   const limit = call.number("max-bytes", { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: true });
+  await checkOutput(call, ["text", "tokens", "model"]);
   using progress = new Progress("Extract", terminalView({ ...io, write: io.error }));
   await using engine = await openEngineFor(openEngine, call, { io, progress });
   const model = await engine.openModel("large", call.value("model"));

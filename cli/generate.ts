@@ -256,6 +256,7 @@ async function printComparison(
     const run = await runPolicy(policy, settings);
     runs.push(run);
     if (isJson) continue;
+    progress.giveWay();
     io.out(`${policy.name}:\n${run.text.trim()}\n${hasStats ? statisticsText(run.stats) : ""}\n`);
   }
   progress.finish();

@@ -8,12 +8,12 @@ import { matchHeads } from "../analysis/head_match.ts";
 import { fitMap } from "../analysis/fitted_map.ts";
 import { mapSimilarity } from "../analysis/null_map.ts";
 import { FIT_CHOICES, MATCH_CHOICES } from "../cache/options.ts";
-import { writeFileAtomic } from "../core/atomic_file.ts";
+import { createAtomicFile } from "../core/atomic_file.ts";
 import { DataError, RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { mean } from "../core/stats.ts";
-import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
+import { headChoice, type PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import { captureRows, checkFit, type RowCapture } from "../decoding/scoring/map_fitting.ts";
 import { apiNamesOf, choiceFlags, readChoices, readMatching, usageOf } from "./choice_flags.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
@@ -22,10 +22,11 @@ import type { ExperimentModel } from "../experiments/experiment.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor, PAIR_OPTIONS } from "./open.ts";
 import { fittedMapJson } from "./fitted_map_file.ts";
+import { checkOutput } from "./output_file.ts";
 import { checkInput, INPUT_OPTIONS, readTokens } from "./token_input.ts";
 
 /** The first tokens are compared, whatever follows. */
-const { side: _, layers: __, ...COMPARED } = MATCH_CHOICES;
+const { side: _, ...COMPARED } = MATCH_CHOICES;
 const LEAST_TOKENS = COMPARED.window.range.min;
 
 /**
@@ -75,6 +76,9 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   if (call.has("large") !== call.has("small")) {
     call.fail("--large and --small must be given together: current value is only one of them");
   }
+  await checkOutput(call, ["text", "tokens", "large", "small"]);
+  // What cannot be written is refused before anything runs.
+  await using file = await createAtomicFile(out);
   using progress = new Progress("Match", terminalView({ ...io, write: io.error }));
   await using engine = await openEngineFor(openEngine, call, { io, progress });
   const large = await engine.openModel("large", call.value("large"));
@@ -93,7 +97,8 @@ async function match(openEngine: OpenEngine, call: CommandCall, io: CommandIo): 
   const { count, ...content } = isFitted
     ? await fitHeads(options, request)
     : await compareHeads(options, request);
-  await writeFileAtomic(out, `${JSON.stringify(content)}\n`);
+  await file.write(new TextEncoder().encode(`${JSON.stringify(content)}\n`));
+  await file.commit();
   progress.finish();
   io.out(`${out}: ${count}, mean cosine ${mean(content.cosine).toFixed(4)}\n`);
   return EXIT.ok;
@@ -109,14 +114,14 @@ interface MatchRequest {
 }
 
 async function compareHeads(
-  { by, ...options }: PairMatchOptions,
+  options: PairMatchOptions,
   { large, small, tokens, io, progress }: MatchRequest,
 ) {
   progress.describe("large model");
   const rows = await saliencyOf(large, tokens, io);
   progress.describe("small model");
   const columns = await saliencyOf(small, tokens, io);
-  const found = matchHeads(rows, columns, { ...options, ...(by === "cosine" && { by }) });
+  const found = matchHeads(rows, columns, headChoice(options, small));
   return {
     count: `${found.match.length} heads`,
     window: found.window,

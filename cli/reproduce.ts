@@ -33,6 +33,7 @@ import { SUMMARY_CODE } from "../experiments/runner/summary.ts";
 import { summaryLine } from "../experiments/runner/summary_line.ts";
 import { countLines } from "../experiments/runner/verdict_counts.ts";
 import { verdictTable } from "../experiments/runner/verdict_table.ts";
+import { usageOf } from "./choice_flags.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
 import { errorText, EXIT, shellWord } from "./command_line.ts";
 import { DEVICE_OPTIONS, MODEL_NOTE, openEngineFor } from "./open.ts";
@@ -131,6 +132,7 @@ async function reproduce(
   if (call.has("large") !== call.has("small")) {
     call.fail("--large and --small must be given together: current value is only one of them");
   }
+  const settings = readSettings(call, experiments);
   const out = call.required("out");
   const cache = join(out, ".cache");
   const view = terminalView({ ...io, write: io.error });
@@ -148,7 +150,7 @@ async function reproduce(
   const setting = {
     ...{ scale, seed, signal: io.signal, traces, policies },
     ...(answers && { answers }),
-    ...(call.has("settings") && { settings: call.required("settings").split(",") }),
+    ...(settings && { settings }),
   };
   await checkData(engine, experiments, call);
   const context = await openContext(engine, call, setting);
@@ -170,6 +172,26 @@ async function reproduce(
   // Results of both kinds stand in the report, whichever were run now.
   const listed = [...parts.experiments, ...known.filter((one) => !parts.experiments.includes(one))];
   return await finish(outcomes, { call, io, folder, view, experiments: listed });
+}
+
+/** Settings to compare, which one of the experiments must be able to. */
+function readSettings(
+  call: CommandCall,
+  experiments: readonly Experiment[],
+): readonly string[] | undefined {
+  if (!call.has("settings")) return undefined;
+  const settings = call.required("settings").split(",").map((word) => word.trim()).filter(Boolean);
+  const readers = experiments.filter(({ checkSettings }) => checkSettings);
+  if (settings.length === 0 || readers.length === 0) {
+    const requirement = settings.length === 0
+      ? "--settings must list at least one"
+      : "--settings must go with equal_memory";
+    call.fail(`${requirement}: current value is ${call.required("settings")}`);
+  }
+  for (const { checkSettings } of readers) {
+    usageOf(call, () => checkSettings!(settings), "settings");
+  }
+  return settings;
 }
 
 function chooseExperiments(

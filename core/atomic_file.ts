@@ -4,9 +4,20 @@
  * @module
  */
 
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import {
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
+import { DataError } from "./check.ts";
 import { fileError } from "./file_error.ts";
 
 /** A file under construction; disposing it before `commit` leaves no trace. */
@@ -91,16 +102,38 @@ async function startUnfinished(
 }
 
 /**
+ * Where a file goes: for a symbolic link, to what it names. Renaming would replace a link, a device as `/dev/null` or a pipe.
+ *
+ * @throws {DataError} If something other than a file is there.
+ */
+async function finalPlace(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return path;
+  if (found.isDirectory()) {
+    throw fileError("write", path, Object.assign(new Error("a folder"), { code: "EISDIR" }));
+  }
+  if (found.isFile()) return (await lstat(path)).isSymbolicLink() ? await realpath(path) : path;
+  const requirement = "the path must be that of a file, which is replaced as a whole";
+  throw new DataError(
+    `Cannot write ${path}: ${requirement}: current kind is ${
+      found.isFIFO() ? "a pipe" : found.isSocket() ? "a socket" : "a device"
+    }`,
+  );
+}
+
+/**
  * Starts a file that reaches its place only by `commit`.
  *
- * @param path Final path of the file; an existing one is replaced.
+ * @param name Final path of the file; an existing one is replaced, and a link to one stays a link.
  * @param options Where the unfinished file is kept.
- * @throws {DataError} If the folder cannot be written; `write` and `commit` throw it too.
+ * @throws {DataError} If the folder cannot be written, or something other than a file is there; `write` and `commit` throw
+ *   it too.
  */
 export async function createAtomicFile(
-  path: string,
+  name: string,
   options: AtomicFileOptions = {},
 ): Promise<AtomicFile> {
+  const path = await finalPlace(name);
   const folder = options.temporaryFolder ?? dirname(path);
   await ensureFolder(dirname(path));
   await ensureFolder(folder);

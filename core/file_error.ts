@@ -15,7 +15,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EFBIG: "the file must not exceed the size limit of the disk or process",
   ENOTDIR: "every part of the path but the last must be a folder",
   EISDIR: "the path must not be a folder",
-  EEXIST: "every part of the path but the last must be a folder",
+  EEXIST: "every part of the path must be a folder",
   ENAMETOOLONG: "the name must be shorter",
   EMFILE: "fewer files must be open",
 };

@@ -138,6 +138,7 @@ export const equalMemory: Experiment = {
   usesPolicies: true,
   inputs: ["large", "small", "gsm8k", "bbh", "wikitext2", "microworld"],
   claims: CLAIMS,
+  checkSettings: (settings) => void memorySettings(settings, { ratios: QUICK_RATIOS, seeds: 1 }),
   async plan(context) {
     const { scale, settings = EQUAL_MEMORY_SETTINGS } = context;
     const { choice, reported, seeds } = SIZES[scale];

@@ -281,4 +281,10 @@ export interface Experiment {
   readonly graded?: GradedPart;
   /** Whether it runs models and reads graded answers beside them. */
   readonly readsAnswers?: boolean;
+  /**
+   * Checks settings that it is to compare instead of its own; there is none where it compares no others.
+   *
+   * @throws {RequirementError} If it cannot compare one.
+   */
+  readonly checkSettings?: (settings: readonly string[]) => void;
 }

@@ -6,7 +6,9 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeFileAtomic } from "../core/atomic_file.ts";
 import { DataError } from "../core/check.ts";
+import { fileError } from "../core/file_error.ts";
 
 const folderOf = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const ROOT = folderOf("../");
@@ -40,11 +42,12 @@ export interface Site {
 
 /**
  * Writes the site: a page, a service worker, and a folder named after the content of the rest. What an earlier build wrote
- * into such a folder, as its service worker lists it, is removed, and nothing else.
+ * into such a folder, as its service worker lists it, is removed, and nothing else. A build that fails leaves the earlier
+ * one as it was.
  *
  * @param folder Where to write; made if it is missing.
  * @returns What was written.
- * @throws {DataError} If the code cannot be bundled.
+ * @throws {DataError} If the code cannot be bundled, or the folder cannot be written.
  */
 export async function buildSite(folder: string): Promise<Site> {
   const assets = await assetFiles();
@@ -60,7 +63,14 @@ export async function buildSite(folder: string): Promise<Site> {
     textFile(WORKER, constants + new TextDecoder().decode(worker!.bytes)),
   ];
   const earlier = await earlierFiles(folder);
-  for (const { path, bytes } of files) await writeFile(join(folder, path), bytes);
+  try {
+    // The page and its worker come last, once all that they name is there.
+    for (const { path, bytes } of files) await writeFileAtomic(join(folder, path), bytes);
+  } catch (error) {
+    const added = named.map(({ path }) => path).filter((path) => !earlier.includes(path));
+    await removeFiles(folder, added).catch(() => {});
+    throw error;
+  }
   // Only now: whoever visits the site meanwhile still finds the files of the page that was served.
   const written = new Set(files.map(({ path }) => path));
   await removeFiles(folder, earlier.filter((path) => !written.has(path)));
@@ -90,7 +100,7 @@ async function earlierFiles(folder: string): Promise<string[]> {
 async function removeFiles(folder: string, paths: readonly string[]): Promise<void> {
   const folders = new Set<string>();
   for (const path of paths) {
-    await Deno.remove(join(folder, path)).catch(passOverMissing);
+    await removeFile(join(folder, path));
     const names = path.split("/").slice(0, -1);
     names.forEach((_, depth) => folders.add(names.slice(0, depth + 1).join("/")));
   }
@@ -99,21 +109,21 @@ async function removeFiles(folder: string, paths: readonly string[]): Promise<vo
       (entries) => entries.length === 0,
       () => false,
     );
-    if (isEmpty) await Deno.remove(join(folder, path));
+    if (isEmpty) await removeFile(join(folder, path));
   }
 }
 
-function passOverMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
+/** Removes a file or an empty folder, if it is there. */
+async function removeFile(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) throw fileError("remove", path, cause);
+  }
 }
 
 function textFile(path: string, text: string): SiteFile {
   return { path, bytes: new TextEncoder().encode(text) };
-}
-
-async function writeFile(path: string, bytes: Uint8Array): Promise<void> {
-  await Deno.mkdir(join(path, ".."), { recursive: true });
-  await Deno.writeFile(path, bytes);
 }
 
 /** Scripts, style sheet, models. */

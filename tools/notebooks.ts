@@ -109,7 +109,7 @@ const COMMAND: Command = {
     timeout: valueOption("SECONDS", "most seconds of a notebook", "600"),
   },
   notes: ["Without a Chromium, pictures are not compared. Without a name, all notebooks run."],
-  examples: ["deno task notebooks", "deno task notebooks --update 01_quickstart"],
+  examples: ["deno task notebooks", "deno task notebooks --update 01_first_look"],
   run: async (call) => await runAll(await readChoice(call)),
 };
 

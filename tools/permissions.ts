@@ -82,7 +82,8 @@ export function permissionFlags(surroundings: CommandSurroundings): string[] {
   const usual = USUAL_FOLDERS[command];
   const isFolder = usual !== undefined;
   for (const out of outputs(words, usual)) {
-    for (const kind of ["read", "write"] as const) all[kind].add(isFolder ? out : dirname(out));
+    const folder = isFolder ? out : dirname(linkedFile(out));
+    for (const kind of ["read", "write"] as const) all[kind].add(folder);
   }
   if (isFolder || command === "worker") addMeasuring(all, surroundings);
   const unseen = all.run.size === 0 ? [] : [`--ignore-read=${UNSEEN.join(",")}`];
@@ -198,6 +199,15 @@ function outputs(words: readonly string[], usual: string | undefined): string[] 
       : /^--(?:out|regrade)=(.+)$/.exec(word)?.[1] ?? []
   );
   return found.length > 0 || usual === undefined ? found : [usual];
+}
+
+/** What a link to a file names, which is written in its place; any other path as it is. */
+function linkedFile(path: string): string {
+  try {
+    return Deno.lstatSync(path).isSymlink ? Deno.realPathSync(path) : path;
+  } catch {
+    return path;
+  }
 }
 
 /** Where the commit of a checkout is written down: a linked worktree shares it with others. */

@@ -67,6 +67,9 @@ interface MatchWindow {
   readonly column: number;
 }
 
+/** Heads of a small model, and which of its layers have a window. */
+type SmallHeads = Pick<ModelConfig, "layers" | "queryHeads" | "layerAttention">;
+
 /** How heads can be matched: each query head, or the heads of a KV head together. */
 type MatchKind = "head" | "group";
 /** Flat small head of each flat large head, for each kind that policies use. */
@@ -224,12 +227,8 @@ function matchHeadsBy(
   const size = { tokens: end - column, firstRow: first - column };
   const largeSaliency: HeadSaliency = { ...config, ...size, accumulated: sums.large };
   const smallSaliency: HeadSaliency = { ...small.config, ...size, accumulated: sums.small };
-  const { by, layers: _, ...others } = match;
-  const allowedHeads = match.layers === "any" ? undefined : fullLayerHeads(small.config);
   const choice: MatchOptions = {
-    ...(allowedHeads && { allowedHeads }),
-    ...others,
-    ...(by === "cosine" && { by }),
+    ...headChoice(match, small.config),
     // Policies set the least length for matching (D-4), and the size of sets is a share of the rows, not the columns.
     minimumTokens: Math.min(size.tokens, match.minimumTokens ?? size.tokens),
     window: size.tokens,
@@ -242,8 +241,26 @@ function matchHeadsBy(
   });
 }
 
+/**
+ * What heads are compared by, and which small ones may be chosen: `layers` and `allowedHeads` of a pair's choices.
+ *
+ * @param match How heads are matched, not by a fitted map.
+ * @param small Layers and heads of the small model.
+ */
+export function headChoice(
+  { by, layers, ...others }: PairMatchOptions,
+  small: SmallHeads,
+): MatchOptions {
+  const allowedHeads = layers === "any" ? undefined : fullLayerHeads(small);
+  return {
+    ...(allowedHeads && { allowedHeads }),
+    ...others,
+    ...(by === "cosine" && { by }),
+  };
+}
+
 /** Flat heads of the layers that see all tokens; undefined where these are all layers or none. */
-function fullLayerHeads(config: ModelConfig): number[] | undefined {
+function fullLayerHeads(config: SmallHeads): number[] | undefined {
   const windows = layerWindows(config).slice(0, config.layers);
   const heads = windows.flatMap((window, layer) =>
     window === undefined

@@ -131,6 +131,8 @@ Deno.test("evaluate refuses what it cannot do, in one sentence", async () => {
     [["--accept-code", "abc"], "--accept-code must be any or hashes"],
     [["--merge", "--out", "x"], "--merge must name folders"],
     [["--merge", "x"], "--out must be given with --merge"],
+    [["--merge", "x", "--out", "y", "--accept-code", "abc"], "--accept-code must be any or hashes"],
+    [["--regrade", "x", "--accept-code", "abc"], "--accept-code must be any or hashes"],
     [["--regrade", "x", "y"], "--regrade must name one folder and no task"],
     [["--regrade", "x", "--out", "y"], "--regrade and --out exclude each other"],
     [["--merge", "x", "--out", "y", "--limit", "3"], "--merge and --limit exclude each other"],

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CommandIo } from "../../cli/command.ts";
@@ -77,6 +77,14 @@ async function readHeader(path: string): Promise<Header & { __metadata__?: { tex
   const bytes = new Uint8Array(await readFile(path));
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
   return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+}
+
+/** Names and texts of the files of a folder. */
+async function contents(folder: string): Promise<[string, string][]> {
+  const names = (await readdir(folder)).sort();
+  return await Promise.all(
+    names.map(async (name) => [name, await readFile(join(folder, name), "utf8")]),
+  );
 }
 
 async function readTensors(path: string): Promise<Record<string, Tensor>> {
@@ -182,6 +190,54 @@ Deno.test("match writes window, sets, matches and similarities", () =>
     assertEquals(content.topTokens, 11);
     assertEquals(content.match, [0, 1, 2, 3]);
     assertEquals(content.similarity, [1, 1, 1, 1]);
+  }));
+
+Deno.test("match leaves out small layers with a window, as decoding does, unless --layers any is given", () =>
+  withFolder(async (place) => {
+    const words = ["--tokens", place("ids.json"), "--out", place("match.json")];
+    const pair = ["--large", "windowed large", "--small", "windowed large"];
+    const matched = async (...more: string[]) => {
+      const { code, error } = await run(["match", ...words, ...pair, ...more]);
+      assertEquals(code, 0, error);
+      return JSON.parse(await readFile(place("match.json"), "utf8")).match;
+    };
+    assert((await matched()).every((head: number) => head >= 2));
+    assertEquals(await matched("--layers", "any"), [0, 1, 2, 3]);
+  }));
+
+Deno.test("extract and match do not write over what they read, and match refuses --out before it runs", () =>
+  withFolder(async (place, folder) => {
+    await writeFile(place("model.gguf"), "weights");
+    await writeFile(place("model-00001-of-00002.gguf"), "weights");
+    await writeFile(place("model-00002-of-00002.gguf"), "weights");
+    await writeFile(place("config.json"), "{}");
+    await symlink(place("ids.json"), place("link"));
+    const before = await contents(folder);
+    const [ids, model] = [["--tokens", place("ids.json")], place("model.gguf")];
+    const cases: [string[], string, string][] = [
+      [["extract", "--accumulated", ...ids], "ids.json", "--tokens"],
+      [["extract", "--accumulated", ...ids], "link", "--tokens"],
+      [["extract", "--accumulated", "--text", place("text.txt")], "./text.txt", "--text"],
+      [["extract", "--accumulated", ...ids, "--model", model], "model.gguf", "--model"],
+      [["extract", "--accumulated", ...ids, "--model", folder], "config.json", "--model"],
+      [
+        ["extract", "--accumulated", ...ids, "--model", place("model-00001-of-00002.gguf")],
+        "model-00002-of-00002.gguf",
+        "--model",
+      ],
+      [["match", ...ids], "ids.json", "--tokens"],
+      [["match", ...ids, "--large", place("text.txt"), "--small", model], "model.gguf", "--small"],
+    ];
+    for (const [words, out, flag] of cases) {
+      const { code, error } = await run([...words, "--out", place(out)]);
+      assertEquals(code, 2, words.join(" "));
+      assertMatch(error, new RegExp(`--out must be another file than ${flag} reads: current`));
+    }
+    const { code, error } = await run(["match", ...ids, "--out", folder]);
+    assertEquals(code, 1);
+    assertEquals(error.includes("model"), false, "it should not have run one");
+    assertMatch(error, /the path must not be a folder/);
+    assertEquals(await contents(folder), before);
   }));
 
 Deno.test("match --by fitted writes a map that generate --match-map can take", () =>

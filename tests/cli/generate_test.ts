@@ -227,3 +227,16 @@ Deno.test("generate --helper-budget and --helper-layers make the small model che
       [undefined, undefined, 1],
     );
   }));
+
+Deno.test("generate --compare prints texts on lines of their own, not behind progress", async () => {
+  let screen = "";
+  const write = (text: string) => void (screen += text);
+  const signal = new AbortController().signal;
+  const words = ["--compare", "full,h2o", "--budget", "0.2", "--max-new", "3"];
+  await run(words, signal, { isInteractive: true, out: write, error: write });
+  assertMatch(screen, /Generate/);
+  for (const name of ["full", "h2o"]) {
+    // deno-lint-ignore no-control-regex
+    assertMatch(screen, new RegExp(`(?:\\n|\x1b\\[2K)${name}:\\n`));
+  }
+});

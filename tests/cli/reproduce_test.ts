@@ -9,6 +9,7 @@ import { GpuError } from "../../core/check.ts";
 import { TASKS } from "../../data/tasks/mod.ts";
 import type { AnswerRow } from "../../evaluation/answer_row.ts";
 import { EvaluationFolder } from "../../evaluation/folder.ts";
+import { equalMemory } from "../../experiments/equal_memory.ts";
 import { fig5 } from "../../experiments/fig5.ts";
 import { readRecord } from "../../experiments/runner/record.ts";
 import type { Experiment } from "../../experiments/experiment.ts";
@@ -314,6 +315,23 @@ Deno.test("reproduce says what is wrong with the command line and ends with 2", 
   ];
   for (const [words, message] of cases) {
     const { code, error } = await run(words);
+    assertEquals(code, 2, words.join(" "));
+    assertMatch(error, message);
+  }
+});
+
+Deno.test("reproduce refuses settings that nothing compares, before anything runs", async () => {
+  const cases: [string[], RegExp][] = [
+    [["fig5", "--settings", "full"], /--settings must go with equal_memory: current value is full/],
+    [["--settings", ","], /--settings must list at least one: current value is ,/],
+    [["--settings", "full,bad"], /--settings: policy must be one of .*: current value is bad/],
+    [
+      ["equal_memory", "--settings", "h2o:small-layers=1"],
+      /--settings: small-budget, small-layers/,
+    ],
+  ];
+  for (const [words, message] of cases) {
+    const { code, error } = await run(words, [fig5, equalMemory]);
     assertEquals(code, 2, words.join(" "));
     assertMatch(error, message);
   }

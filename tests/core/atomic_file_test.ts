@@ -1,5 +1,15 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -47,6 +57,36 @@ Deno.test("writeFileAtomic() makes folders and replaces a file", () =>
     assertEquals(await readdir(join(folder, "a", "b")), ["file.json"]);
   }));
 
+Deno.test("writeFileAtomic() replaces what a link names, and keeps the link", () =>
+  withFolder(async (folder) => {
+    await mkdir(join(folder, "disk"));
+    const [path, target] = [join(folder, "link"), join(folder, "disk", "file")];
+    await writeFile(target, "old");
+    await symlink(target, path);
+    await writeFileAtomic(path, "new");
+    assertEquals((await lstat(path)).isSymbolicLink(), true);
+    assertEquals(await readFile(target, "utf8"), "new");
+    assertEquals(await readdir(join(folder, "disk")), ["file"]);
+  }));
+
+Deno.test("createAtomicFile() refuses a folder, a pipe and a device, and leaves them as they are", () =>
+  withFolder(async (folder) => {
+    const pipe = join(folder, "pipe");
+    const kinds = { [folder]: "EISDIR" };
+    if (Deno.build.os !== "windows") {
+      await new Deno.Command("mkfifo", { args: [pipe] }).output();
+      // A link, so that a fault replaces that and not the device of the machine.
+      const device = join(folder, "device");
+      await symlink("/dev/null", device);
+      Object.assign(kinds, { [pipe]: "a pipe", [device]: "a device" });
+    }
+    for (const [path, kind] of Object.entries(kinds)) {
+      const error = await assertRejects(() => createAtomicFile(path), DataError);
+      assertMatch(error.message, new RegExp(`^Cannot write ${path}: .*: current .* is ${kind}$`));
+    }
+    assertEquals((await readdir(folder)).filter((name) => name.includes("unfinished")), []);
+  }));
+
 Deno.test("createAtomicFile() shows nothing before commit and nothing after disposal", () =>
   withFolder(async (folder) => {
     const path = join(folder, "file");
@@ -87,7 +127,7 @@ Deno.test("writeFileAtomic() names the path and what is wrong with it", () =>
     await mkdir(join(folder, "taken"));
     assertMatch(
       String(await assertRejects(() => writeFileAtomic(join(folder, "file", "inner"), ""), Error)),
-      /^DataError: Cannot make folder .*file: every part of the path but the last must be a folder/,
+      /^DataError: Cannot make folder .*file: every part of the path must be a folder: current .* EEXIST/,
     );
     assertMatch(
       String(await assertRejects(() => writeFileAtomic(join(folder, "taken"), ""), Error)),

@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { DataError } from "../../core/check.ts";
 import { serveSite } from "../../explorer/serve_site.ts";
 import { buildSite } from "../../explorer/site.ts";
 
@@ -64,6 +65,24 @@ Deno.test("buildSite() removes what an earlier build wrote, and nothing else", a
     // A build over itself keeps all of its files.
     await buildSite(folder);
     assertEquals(await Promise.all(paths.map(has)), paths.map(() => true));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("buildSite() that cannot write says so, and leaves the earlier site and nothing of its own", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
+  try {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const error = await assertRejects(() => buildSite(`${folder}/file`), DataError);
+    assertMatch(error.message, /^Cannot make folder .*: every part of the path/);
+    await Deno.writeTextFile(`${folder}/service_worker.js`, "old");
+    // What stands in the way of the page comes after all that the page needs.
+    await Deno.mkdir(`${folder}/index.html`);
+    await assertRejects(() => buildSite(folder), DataError, "must not be a folder");
+    const left = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+    assertEquals(left.sort(), ["file", "index.html", "service_worker.js"]);
+    assertEquals(await Deno.readTextFile(`${folder}/service_worker.js`), "old");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

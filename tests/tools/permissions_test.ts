@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { assertEquals } from "@std/assert";
 import { type CommandSurroundings, permissionFlags } from "../../tools/permissions.ts";
 
@@ -41,6 +41,17 @@ Deno.test("permissionFlags() allows what the words of a command name, and nothin
   ]);
   // Commas cannot be escaped; a text is no file.
   assertEquals(flagsOf("generate --prompt a,b"), []);
+});
+
+Deno.test("permissionFlags() lets a command write what a link names", async () => {
+  const folder = await Deno.makeTempDir();
+  const [link, disk] = [join(folder, "m.json"), join(folder, "disk")];
+  await Deno.mkdir(disk);
+  await Deno.writeTextFile(join(disk, "m.json"), "");
+  await Deno.symlink(join(disk, "m.json"), link);
+  const written = flagsOf(`match --out ${link}`).filter((flag) => flag.startsWith("--allow-write"));
+  assertEquals(written, [`--allow-write=${await Deno.realPath(disk)}`]);
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("permissionFlags() allows native libraries for Dawn alone", () => {
