@@ -111,7 +111,11 @@ async function readQueries(state: ForwardState, rows: number): Promise<Float32Ar
 /** The residual stream, [rows][hidden]. */
 async function readHidden(state: ForwardState, rows: number): Promise<Float32Array[]> {
   const { config, workspace: { hidden, strides } } = state;
-  return await readRows(state.device, hidden, { rows, stride: strides.hidden, width: config.hidden });
+  return await readRows(state.device, hidden, {
+    rows,
+    stride: strides.hidden,
+    width: config.hidden,
+  });
 }
 
 async function readRows(
