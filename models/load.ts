@@ -10,7 +10,7 @@ import { openDevice } from "../gpu/open_device.ts";
 import type { ModelConfig } from "./config.ts";
 import { type ModelFiles, openModelFiles, type OpenOptions } from "./open.ts";
 import { padHeads } from "./weights/heads.ts";
-import { createTokenizer, type Tokenizer } from "./tokenizer/tokenizer.ts";
+import { createTokenizer, sameVocabulary, type Tokenizer } from "./tokenizer/tokenizer.ts";
 import { loadWeights, type ModelWeights } from "./weights/weights.ts";
 
 /** How to load a model. */
@@ -19,6 +19,12 @@ export interface LoadOptions extends OpenOptions {
   readonly device?: Device;
   /** Called with the layers done and their number. */
   readonly onLayer?: (done: number, layers: number) => void;
+  /**
+   * Tokenizer of another model, which this one takes if its own has the same vocabulary, so that there is one of them.
+   *
+   * @internal
+   */
+  readonly knownTokenizer?: Tokenizer;
 }
 
 /** A model ready to run; closing it, at the end of `using` or by `close`, frees its weights, and its device if it opened one. */
@@ -72,7 +78,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const fileTensorBytes = tensorBytes(files);
   checkSize(files, device, fileTensorBytes);
   // Before the weights, so that what building it leaves behind is collected while they are read.
-  const tokenizer = tokenizerOf(files, options);
+  const tokenizer = sharedTokenizer(tokenizerOf(files, options), options.knownTokenizer);
   const { config, source } = padHeads(files);
   const weights = stack.use(
     await loadWeights(
@@ -118,6 +124,13 @@ export function tokenizerOf(
     );
   }
   return tokenizer;
+}
+
+function sharedTokenizer(
+  own: Tokenizer | undefined,
+  known: Tokenizer | undefined,
+): Tokenizer | undefined {
+  return own && known && sameVocabulary(known, own) ? known : own;
 }
 
 function tensorBytes({ source }: ModelFiles): number {

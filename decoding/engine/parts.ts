@@ -20,7 +20,7 @@ import { Session } from "../session/session.ts";
 import { PolicySequences } from "./batch.ts";
 import { mapSizes } from "../scoring/map_fitting.ts";
 import { openSmallModel } from "./small_cache.ts";
-import type { ActivationOptions, ModelPair, SharedOptions } from "./types.ts";
+import type { ModelPair, SharedOptions } from "./types.ts";
 
 /** Everything on the device, and the state of the sequences. Disposing it frees all of it. */
 export interface EngineParts extends Disposable {
@@ -56,7 +56,7 @@ export function wholeCapacity(tokens: number): number {
 export function createEngineParts(
   pair: ModelPair,
   batch: SequenceSettings,
-  options: SharedOptions & ActivationOptions,
+  options: SharedOptions,
 ): EngineParts {
   const { capacity, chunk = defaultChunk(pair.large.device.info), activations } = options;
   const all = batch.settings.map(({ policy }) => policy);

@@ -42,13 +42,6 @@ export interface SharedOptions {
   readonly turnBlock?: number;
   /** Whether tokens are always chosen on the host; if left out, only where `plansOnDevice` says so. */
   readonly isPlannedOnHost?: boolean;
-}
-
-/** How a pair decodes: policy and budget of all sequences, or of each (`settings`). */
-export type PolicySessionOptions = SharedOptions & SequenceSettingOptions & ActivationOptions;
-
-/** Where a session computes. */
-export interface ActivationOptions {
   /**
    * Activations that it shares with sessions whose prompts and steps come before or after its own; its own if left out.
    *
@@ -56,6 +49,9 @@ export interface ActivationOptions {
    */
   readonly activations?: SharedActivations;
 }
+
+/** How a pair decodes: policy and budget of all sequences, or of each (`settings`). */
+export type PolicySessionOptions = SharedOptions & SequenceSettingOptions;
 
 /** How a step is run. */
 export interface StepOptions {

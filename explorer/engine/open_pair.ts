@@ -13,7 +13,7 @@ import type { Device } from "../../gpu/device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { parseHubReference } from "../../models/hub/hub_settings.ts";
 import { loadModel, type Model } from "../../models/load.ts";
-import { sameVocabulary } from "../../models/tokenizer/tokenizer.ts";
+import { sameVocabulary, type Tokenizer } from "../../models/tokenizer/tokenizer.ts";
 import { PASSAGE } from "../../notebooks/passage.ts";
 import type {
   BackendChoice,
@@ -66,18 +66,20 @@ export async function openPair(
   files.clear();
   const places = await placesOf(source, files, onProgress);
   const device = stack.use(await openDevice({ backend, threads: freeThreads() }));
-  const load = async (role: string, address: string) =>
+  const load = async (role: string, address: string, knownTokenizer?: Tokenizer) =>
     stack.use(
       await loadModel(address, {
         device,
+        // The same vocabulary once is enough: that of a usual model takes tens of megabytes.
+        ...(knownTokenizer && { knownTokenizer }),
         onLayer: (done, all) => onProgress(`Loading the ${role} model`, done / all),
       }),
     );
   const large = await load("large", places.large);
-  const other = places.small === undefined ? undefined : await load("small", places.small);
-  checkTokenizers(large, other);
-  // The same vocabulary once is enough: that of a usual model takes tens of megabytes.
-  const small = other && { ...other, tokenizer: large.tokenizer! };
+  const small = places.small === undefined
+    ? undefined
+    : await load("small", places.small, large.tokenizer);
+  checkTokenizers(large, small);
   const owned = stack.move();
   return {
     large,

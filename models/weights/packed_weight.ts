@@ -205,6 +205,7 @@ async function fillBlock(loading: Loading, block: WeightBlock): Promise<void> {
   for (let row = 0; row < block.rows; row += step) {
     const count = Math.min(step, block.rows - row);
     if (count < step || planes === undefined) {
+      freePlanes(planes);
       planes = createPlanes(format, { rows: count, columns });
     }
     await packPiece(loading, planes, { first: block.firstRow + row, count });
@@ -213,6 +214,14 @@ async function fillBlock(loading: Loading, block: WeightBlock): Promise<void> {
       device.write(block.planes[name]!, 4 * before[name]!, planes[name]!);
     }
     device.submit(); // lets the device free its copy of what was written
+  }
+  freePlanes(planes);
+}
+
+/** Frees memory now: matrices arrive faster than the garbage collector runs, which may not run any more after the last. */
+function freePlanes(planes: WeightPlanes | undefined): void {
+  for (const { buffer } of Object.values<Uint32Array<ArrayBuffer>>({ ...planes })) {
+    buffer.transfer(0);
   }
 }
 

@@ -12,11 +12,8 @@ import { buildSite } from "../../explorer/site.ts";
 import { waitForStep } from "../support/explorer_page.ts";
 import { realModel } from "../support/real_models.ts";
 
-/**
- * Most memory of the page's process at any time, over the bytes of the files, with the usual three policies. 1.36 was measured;
- * the aim is 1.3, which takes activations that policies share.
- */
-const MOST_SHARE = 1.4;
+/** Most memory of the page's process at any time, over the bytes of the files, with the usual three policies. */
+const MOST_SHARE = 1.3;
 const LOOK_MS = 200;
 const FILES = [
   "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
@@ -43,7 +40,7 @@ async function pageProcesses(browser: Browser): Promise<number[]> {
 }
 
 Deno.test({
-  name: "the explorer's page needs at most 1.4 times the bytes of two models that are dropped",
+  name: "the explorer's page needs at most 1.3 times the bytes of two models that are dropped",
   ignore: chromium === undefined || paths.length < FILES.length || Deno.build.os !== "linux",
   sanitizeOps: false, // Playwright's connection ends after the test has
   sanitizeResources: false,

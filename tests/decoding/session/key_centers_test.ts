@@ -143,6 +143,16 @@ for (const backend of testBackends) {
   });
 }
 
+Deno.test("sessions use the centers that were made with the weights", async () => {
+  using model = await randomModel("cpu", { shape: LARGE[0]!, seed: 1 });
+  const made = model.weights.layers.map(({ keyCenter }) => keyCenter!);
+  using first = new Session(model, { capacity: 4 });
+  using second = new Session(model, { capacity: 8, sequences: 2 });
+  for (const { forward: { keyCenters } } of [first, second]) {
+    assert(keyCenters!.every((center, layer) => center === made[layer]));
+  }
+});
+
 Deno.test("a session of 32-bit keys, and a model without key biases, store keys as they are", async () => {
   using biased = await randomModel("reference", { shape: LARGE[0]!, seed: 1 });
   using exact = new Session(biased, { capacity: 4, isExact: true });
