@@ -35,7 +35,9 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
   const rows = { policy: "smallkv", options: { normalise: "rows" } };
   assertEquals(parsePolicy("smallkv:normalize=rows"), rows as ReturnType<typeof parsePolicy>);
   assertEquals(parsePolicy("smallkvRows"), rows as ReturnType<typeof parsePolicy>);
-  const cut = parsePolicy(" smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2:small-cache-bits=4");
+  const cut = parsePolicy(
+    " smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2:small-cache-bits=4",
+  );
   assertEquals(cut, {
     policy: "smallkv",
     options: { sink: 4, marginal: false },
@@ -44,7 +46,10 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
     smallCacheBits: 4,
   });
   const name = settingName({ ...cut, pairing: "given" });
-  assertEquals(name, "smallkv:marginal=false:sink=4:small-budget=0.4:small-cache-bits=4:small-layers=2");
+  assertEquals(
+    name,
+    "smallkv:marginal=false:sink=4:small-budget=0.4:small-cache-bits=4:small-layers=2",
+  );
   assertEquals(parsePolicy(name), cut);
   const fitted = "smallkv_query_aware:match-by=fitted:score=row";
   assertEquals(parsePolicy(fitted).matchBy, "fitted");
