@@ -16,7 +16,14 @@ import {
   relativeDepth,
 } from "./head_saliency.ts";
 import { bestByCosine, bestByJaccard } from "./head_search.ts";
-import { meanSaliency, type Normalisation } from "./row_means.ts";
+import { meanSaliency, type Normalisation, NORMALISATIONS } from "./row_means.ts";
+
+/** Values of the options that are words: notebooks check no types, and a word that is passed over gives another match. */
+const WORDS = {
+  by: ["jaccard", "cosine"],
+  ties: ["cosine", "first"],
+  normalise: NORMALISATIONS,
+} as const satisfies Partial<Record<keyof MatchOptions, readonly string[]>>;
 
 /** Choices of the matching. */
 export interface MatchOptions {
@@ -126,7 +133,8 @@ export function salientCount(
  * @param options See {@link MatchOptions}.
  * @returns The match and both similarities of each pair.
  * @throws {RequirementError} If array lengths do not fit the shapes, or the models saw different numbers of tokens.
- * @throws {RequirementError} If there are fewer than 100 tokens or more than the window, or saliency is NaN.
+ * @throws {RequirementError} If there are fewer than 100 tokens or more than the window, saliency is NaN, or an option has
+ *   a value that it cannot have.
  */
 export function matchHeads(
   large: HeadSaliency,
@@ -134,6 +142,7 @@ export function matchHeads(
   options: MatchOptions = {},
 ): HeadMatch {
   checkPair("match heads", large, small);
+  checkWords(options);
   checkWindow(large.tokens, options);
   const topTokens = salientCount(large.tokens, options);
   const choice = { ...options, topTokens };
@@ -228,6 +237,15 @@ function allowedHeads(small: HeadSaliency, options: MatchOptions): Uint32Array {
     checkInteger("match heads", "allowedHeads", { value, min: 0, max: heads - 1 });
   }
   return Uint32Array.from(allowed).sort();
+}
+
+function checkWords(options: MatchOptions): void {
+  for (const [name, words] of Object.entries(WORDS)) {
+    const value = options[name as keyof typeof WORDS];
+    if (value === undefined || (words as readonly string[]).includes(value)) continue;
+    const requirement = `${name} must be one of ${words.join(", ")}`;
+    throw new RequirementError({ action: "match heads", requirement, current: value });
+  }
 }
 
 function checkWindow(tokens: number, options: MatchOptions): void {

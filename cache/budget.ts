@@ -70,10 +70,15 @@ const RECENT_FLOOR = 4;
  *
  * @param budget Share of the full cache, or tokens.
  * @returns The budget.
- * @throws {RequirementError} If a share is outside (0, 1] or a count is not a positive integer.
+ * @throws {RequirementError} If a share is outside (0, 1], a count is not a positive integer, or both are given.
  */
 export function checkBudget(budget: CacheBudget): CacheBudget {
   const action = "set a cache budget";
+  const given = budget as Partial<Record<"ratio" | "tokens", number>> | null;
+  if (typeof given !== "object" || (given?.ratio === undefined) === (given?.tokens === undefined)) {
+    const requirement = "it must have a ratio or tokens, and not both";
+    throw new RequirementError({ action, requirement, current: JSON.stringify(budget) });
+  }
   if ("tokens" in budget) checkInteger(action, "tokens", { value: budget.tokens, min: 1 });
   else if (!(budget.ratio > 0 && budget.ratio <= 1)) {
     const requirement = "ratio must be above 0 and at most 1";

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { DataError, RequirementError } from "../core/check.ts";
+import { checkInteger, DataError, RequirementError } from "../core/check.ts";
 import { derivedSeed, type Random, randomInteger, seededRandom } from "../core/random.ts";
 import { type Dataset, takeTurns } from "./dataset.ts";
 import type { DraftSize, Segment } from "./microworld/parts.ts";
@@ -139,7 +139,7 @@ export interface EvaluationOptions {
  * @param task A task with an answer.
  * @param options How many, and how.
  * @returns Items of the evaluation split, no two with the same content.
- * @throws {RequirementError} If the task has no answer.
+ * @throws {RequirementError} If the task has no answer, or the count is no whole number.
  * @throws {DataError} If no item meets the bounds.
  */
 export function evaluationItems(
@@ -155,6 +155,7 @@ export function evaluationItems(
       current: task,
     });
   }
+  checkInteger("draw evaluation items", "count", { value: count, min: 0 });
   const random = seededRandom(derivedSeed(seed, `microworld evaluation ${task}`));
   const facts = Math.max(2, Math.round(usual * factShare));
   const items = new Map<string, MicroworldItem>();

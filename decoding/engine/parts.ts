@@ -4,7 +4,9 @@
  * @module
  */
 
+import { checkChoice, RUN_CHOICES } from "../../cache/options.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
+import { checkMatching } from "../scoring/head_matching.ts";
 import type { SmallModelStep } from "../scoring/small_model.ts";
 import {
   createPolicyBuffers,
@@ -51,6 +53,7 @@ export function wholeCapacity(tokens: number): number {
  * @param pair Models.
  * @param batch The sequences and their settings.
  * @param options Sizes, with a capacity that is a multiple of four; matching, store, layers of the small model.
+ * @throws {RequirementError} If heads cannot be matched, or tokens stored, as asked.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createEngineParts(
@@ -59,6 +62,9 @@ export function createEngineParts(
   options: SharedOptions,
 ): EngineParts {
   const { capacity, chunk = defaultChunk(pair.large.device.info), activations } = options;
+  const { store, match } = options;
+  if (match) checkMatching(match);
+  if (store !== undefined) checkChoice("store", RUN_CHOICES.store, store, "decode");
   const all = batch.settings.map(({ policy }) => policy);
   const sizes = { capacity, chunk };
   const holdsAll = all.some((policy) => readsAllTokens(policy, "large"));
@@ -85,7 +91,7 @@ export function createEngineParts(
     }))
     : undefined;
   const smallHeads = smallModel?.heads ?? 0;
-  const map = mapSizes(pair.large.config, smallHeads, options.match ?? {});
+  const map = mapSizes(pair.large.config, smallHeads, match ?? {});
   const sizesOfHeads = { capacity, smallHeads, ...(map && { map }) };
   const shape = policyShape(pair.large.config, batch, sizesOfHeads);
   const buffers = stack.use(createPolicyBuffers(pair.large.device, shape));

@@ -15,6 +15,7 @@ import {
 } from "../../analysis/head_match.ts";
 import type { CacheBits } from "../../cache/full_cache.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
+import { checkChoice, type Choice, MATCH_CHOICES } from "../../cache/options.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
@@ -65,6 +66,32 @@ interface MatchWindow {
   readonly end: number;
   /** First column. */
   readonly column: number;
+}
+
+/** Options that are no words, beside those that are. */
+const OTHER_OPTIONS: readonly string[] = [
+  ...["window", "minimumTokens", "topShare", "topTokens", "ignoredTokens", "allowedHeads"],
+  ...["fitRows", "fitHeads", "fitRidge", "fittedMap", "map", "rematch"],
+];
+
+/**
+ * Throws unless heads can be matched as asked; how long a text must be is checked where it is known.
+ *
+ * @param match How heads are matched.
+ * @throws {RequirementError} If an option is unknown, or a word or the distance of matches is none that it can have.
+ */
+export function checkMatching(match: PairMatchOptions): void {
+  const action = "match heads";
+  const words: Readonly<Record<string, Choice>> = MATCH_CHOICES;
+  const names = Object.keys(words).filter((name) => words[name]!.values);
+  for (const [name, value] of Object.entries(match)) {
+    if (value === undefined) continue;
+    checkChoice("option", { help: "", values: [...names, ...OTHER_OPTIONS] }, name, action);
+    if (names.includes(name)) checkChoice(name, words[name]!, value, action);
+  }
+  if (match.rematch !== undefined) {
+    checkInteger(action, "rematch", { value: match.rematch, min: 1 });
+  }
 }
 
 /** Heads of a small model, and which of its layers have a window. */

@@ -17,6 +17,7 @@ import {
   settingBatches,
 } from "../engine/settings.ts";
 import type { ModelPair } from "../engine/types.ts";
+import { checkMatching } from "../scoring/head_matching.ts";
 import { checkFit } from "../scoring/map_fitting.ts";
 import { sequenceSettings } from "../selection/sequence_settings.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
@@ -239,6 +240,7 @@ function fittingSlots(
 /** Resolves a setting; throws unless the pair can decode under it. */
 function checkedSetting(pair: ModelPair, setting: PolicySetting): PromptSetting {
   const resolved = promptSetting(setting);
+  checkMatching(resolved.match ?? {});
   checkFit(resolved.match ?? {}, [resolved.policy]);
   checkPair(pair, resolved.policy);
   checkCut([resolved], resolved, pair.small);

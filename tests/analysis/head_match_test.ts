@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertNotEquals,
   assertStrictEquals,
   assertThrows,
@@ -129,6 +130,21 @@ Deno.test("matchHeads() restricts itself to allowed heads (D-28)", () => {
   assert(match.every((head) => head === 1 || head === 3));
   assertThrows(() => matchHeads(large, small, { allowedHeads: [6] }), RequirementError);
   assertThrows(() => matchHeads(large, small, { allowedHeads: [] }), RequirementError);
+});
+
+Deno.test("matchHeads() refuses words that it does not know, which are no defaults", () => {
+  const heads = randomHeads(seededRandom(3), { layers: 1, queryHeads: 2, tokens: 100 });
+  for (const options of [{ by: "fitted" }, { ties: "depth" }, { normalise: "row" }]) {
+    const [name] = Object.keys(options);
+    const { message } = assertThrows(
+      () => matchHeads(heads, heads, options as never),
+      RequirementError,
+    );
+    assertMatch(
+      message,
+      new RegExp(`^Cannot match heads: ${name} must be one of .*: current value`),
+    );
+  }
 });
 
 Deno.test("matchHeads() with the first layers alone finds the same as among them in the whole model", () => {
