@@ -6,10 +6,10 @@
 
 import type { StoreKind } from "../cache/kv_store.ts";
 import type { OptionName, PolicyOptions } from "../cache/options.ts";
+import type { HeadPlace } from "../analysis/attention_map.ts";
 import type { HeadComparison } from "../decoding/scoring/compare_heads.ts";
 import type { Backend } from "../gpu/device.ts";
 import type { MapView } from "../views/attention_map.tsx";
-import type { HeadPlace } from "../analysis/attention_map.ts";
 import type { TokenView } from "../views/token_text.tsx";
 
 /**

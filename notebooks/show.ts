@@ -59,8 +59,8 @@ async function picturesOf(view: NamedView): Promise<ViewImages | undefined> {
 }
 
 /**
- * Puts a view into the forms that front ends draw: a page in a frame over its picture. Front ends that do not trust a notebook,
- * and GitHub, take the frame away and leave the picture; without one, only the text is left there.
+ * Puts a view into the forms that front ends draw: a page in a frame over its picture. Front ends that do not trust a notebook
+ * take the frame away and leave the picture; without one, nothing is left there.
  *
  * @param view The view.
  * @param images Its picture, if one was drawn.

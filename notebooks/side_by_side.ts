@@ -6,6 +6,7 @@
 
 import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { storeOf } from "../cache/wanted_store.ts";
+import { checkInteger } from "../core/check.ts";
 import { teacherForce } from "../decoding/forced/teacher_force.ts";
 import { tokenTiers } from "../decoding/selection/token_tiers.ts";
 import type { BytesView } from "../views/policy_card.tsx";
@@ -57,7 +58,7 @@ export interface SideBySide {
  * @param lab The pair.
  * @param options Policies and budget; `full` is always run first.
  * @returns Choices, divergence, tiers and bytes, for `policiesView` and `divergenceView`.
- * @throws {RequirementError} If a policy is unknown.
+ * @throws {RequirementError} If a policy is unknown, or the full cache writes a single token.
  */
 export async function sideBySide(lab: Lab, options: SideBySideOptions): Promise<SideBySide> {
   const { policies, maxNewTokens = 40 } = options;
@@ -69,6 +70,8 @@ export async function sideBySide(lab: Lab, options: SideBySideOptions): Promise<
     const whole = await continueGreedily(lab.large, prompt, maxNewTokens);
     progress.advance();
     const text = { prompt, written: whole.slice(prompt.length) };
+    const count = { value: text.written.length, min: 2 };
+    checkInteger("read side by side", "tokens that the full cache writes", count);
     const runs: FollowedPolicy[] = [];
     for (const policy of all) {
       progress.describe(policy.name);

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { HeadPlace } from "../analysis/attention_map.ts";
 import type { JSX, SVGAttributes } from "preact";
+import type { HeadPlace } from "../analysis/attention_map.ts";
 import { similarityColor } from "./palette.ts";
 
 /** Which similarity colors the grid. */

@@ -5,9 +5,9 @@
  */
 
 import type { JSX } from "preact";
+import type { HeadPlace } from "../../analysis/attention_map.ts";
 import type { HeadComparison } from "../../decoding/scoring/compare_heads.ts";
 import { MapFigure } from "../../views/attention_map.tsx";
-import type { HeadPlace } from "../../analysis/attention_map.ts";
 import { HeadGrid } from "../../views/head_grid.tsx";
 import { HeadPair, pairTitle, SimilarityMeans } from "../../views/head_pair.tsx";
 import { tokenLabel } from "../../views/labels.ts";
