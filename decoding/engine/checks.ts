@@ -194,12 +194,12 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
   if (policy.positions === "slot") {
     refuse("positions must be original, since rows of a block share their keys", policy.positions);
   }
-  if (policy.rest !== "none") {
-    refuse("rest must be none, since each draft has a selection of its own", policy.rest);
-  }
   if (policy.stale) refuse("stale must be false, so that a block is planned before it runs", true);
   if (!BLOCK_SELECTIONS.includes(block)) {
     refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
+  }
+  if (policy.rest !== "none" && block === "shared") {
+    refuse("block must be per_query, so that each row's selection has a rest of its own", block);
   }
   if (smallBudget) refuse("the small model must keep its whole cache", "a budget for it");
   if (smallLayers !== undefined) {

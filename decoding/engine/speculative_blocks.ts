@@ -14,8 +14,8 @@ import { copyCommand, layersStep } from "../session/commands.ts";
 import { scoreCommands, smallModelStep, smallRowsCommand } from "../scoring/small_model.ts";
 import type { PolicyShape, PolicyStep } from "../selection/buffers.ts";
 import type { BlockPlace, BlockSelection } from "./speculative_types.ts";
-import { checkChosen } from "../session/step_io.ts";
-import { readLogits } from "../session/step_io.ts";
+import { checkChosen, readLogits } from "../session/step_io.ts";
+import type { RestOfBlock } from "./speculative_rest.ts";
 
 /** Buffers that blocks add to those of a policy. */
 interface BlockBuffers extends Disposable {
@@ -77,6 +77,8 @@ interface BlockStep {
   readonly buffers: BlockBuffers;
   /** What rows attend to. */
   readonly block: BlockSelection;
+  /** The rest under each row, where it counts. */
+  readonly rest?: RestOfBlock;
 }
 
 /** Runs the small model on one token and keeps the attention rows of its heads. */
@@ -173,7 +175,7 @@ function verifyStep(step: BlockStep, rows: number): Command[] {
  * the block up to itself. With separate selections each row is a sequence of its own, whose list refers to the same cache.
  */
 function attention(
-  { smallModel: { shape }, large, buffers, block }: BlockStep,
+  { smallModel: { shape }, large, buffers, block, rest }: BlockStep,
   { layer, rows }: { readonly layer: number; readonly rows: number },
 ): Command[] {
   const { device, workspace, cache } = large;
@@ -181,7 +183,7 @@ function attention(
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
     : { sequences: rows, rowsPerSequence: 1 };
-  return selectedAttentionCommands(device.info, {
+  const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(large, rowShape, layer),
     selection: {
       groupsPerLayer: shape.groups.perLayer,
@@ -199,8 +201,13 @@ function attention(
       output: workspace.heads,
       attention: buffers.zeros,
       ...(workspace.partial && { partial: workspace.partial }),
+      ...(rest && { rest: rest.means, partial: rest.partial }),
     },
+    // As without drafts, where lists that are not split keep the order of their sums.
+    ...(rest && !workspace.partial && { splits: 1 }),
   });
+  const { places: state, lists } = buffers;
+  return [...rest?.commands(layer, rows, { state, lists }) ?? [], ...commands];
 }
 
 /** The large model's verdict on a block. */
@@ -271,7 +278,8 @@ export class BlockRunner implements Disposable {
     { length, rows }: BlockPlace,
     options: { readonly lists: readonly Uint32Array<ArrayBuffer>[]; readonly logits: boolean },
   ): Promise<Verification> {
-    const { buffers, large, smallModel: { forward: { workspace } } } = this.#step;
+    const { buffers, large, rest, smallModel: { forward: { workspace } } } = this.#step;
+    rest?.prepare(length);
     options.lists.forEach((lists, plan) =>
       this.#device.write(buffers.lists, plan * lists.byteLength, lists)
     );
@@ -294,16 +302,22 @@ export class BlockRunner implements Disposable {
   }
 
   /**
-   * Adds an accepted row to the committed scores; the first one is there already, and all before it must be.
+   * Adds an accepted row to the committed scores, in which the first one is already, and to the sums of values; all rows
+   * before it must be there.
    *
    * @param length Tokens before the block.
    * @param row Which row.
    */
   async commit(length: number, row: number): Promise<void> {
-    if (row === 0) return;
-    const recording = await this.#record(`commit of row ${row}`, () => commitStep(this.#step, row));
+    const { rest } = this.#step;
+    if (row === 0 && !rest) return;
+    const recording = await this.#record(`commit of row ${row}`, () => [
+      ...row === 0 ? [] : commitStep(this.#step, row),
+      ...rest?.commitCommands(row) ?? [],
+    ]);
     this.#setSmallModelLength(length + row);
     this.#device.submit(recording);
+    rest?.committed(length + row + 1);
   }
 
   /** Frees the recordings. */

@@ -16,6 +16,7 @@ import type {
   BlockSelections,
   SpeculativeOptions,
 } from "./speculative_types.ts";
+import { RestOfBlock } from "./speculative_rest.ts";
 import type { PolicySequence } from "./sequence.ts";
 import { createEngineParts, type EngineParts } from "./parts.ts";
 
@@ -25,6 +26,8 @@ export interface SpeculativeParts extends EngineParts {
   readonly smallModel: SmallModelStep;
   /** Runs blocks. */
   readonly runner: BlockRunner;
+  /** The rest under each row of a block, where it counts. */
+  readonly blockRest?: RestOfBlock;
 }
 
 /**
@@ -49,16 +52,25 @@ export function createSpeculativeParts(
   const plans = block === "shared" ? 1 : rows;
   // The small model's decode rows are kept one by one; nothing sums them.
   const forward = { ...smallModel.wholeSession.forward, taps: NO_TAPS };
+  const blockRest = parts.rest &&
+    stack.use(new RestOfBlock({ forward: large.forward, rest: parts.rest, shape, rows }));
   const runner = stack.use(
     new BlockRunner({
       smallModel: { forward, buffers, shape, batch },
       large: large.forward,
       buffers: stack.use(createBlockBuffers(pair.large.device, { policy: shape, rows, plans })),
       block,
+      ...(blockRest && { rest: blockRest }),
     }),
   );
   const owned = stack.move();
-  return { ...parts, smallModel, runner, [Symbol.dispose]: () => owned.dispose() };
+  return {
+    ...parts,
+    smallModel,
+    runner,
+    ...(blockRest && { blockRest }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
 }
 
 /** Reads the small model's scores of the first tokens, [smallHeads, tokens]. */

@@ -133,6 +133,7 @@ export class SpeculativeSession implements Disposable {
     const { large } = this.#parts;
     this.#tried = undefined;
     await runTurn(this.#parts, tokens, { ...events, indices: [0] });
+    this.#parts.blockRest?.forget();
     await this.#calls.change(async () => {
       this.#tokens.splice(-1, 1, ...tokens, ...await large.nextTokens());
     });
@@ -206,9 +207,11 @@ export class SpeculativeSession implements Disposable {
   async memory(): Promise<PolicyMemory> {
     using _call = this.#calls.begin("count bytes", { isRead: true });
     const { layers, kvHeads, headDim } = this.#pair.large.config;
+    const { rest, blockRest } = this.#parts;
     const smallModel = this.#parts.smallModel.memory;
     return {
-      largeCacheBytes: this.#parts.large.cacheBytes,
+      largeCacheBytes: this.#parts.large.cacheBytes + (rest?.byteLength ?? 0) +
+        (blockRest?.byteLength ?? 0),
       largeCacheBytesIdeal: 2 * headDim * this.#parts.sequences.heldRows(layers * kvHeads),
       smallCacheBytes: smallModel.deviceBytes,
       smallCacheBytesIdeal: smallModel.idealBytes,
@@ -260,9 +263,9 @@ export class SpeculativeSession implements Disposable {
 
   /** One list per plan; a shared selection ends with the block. */
   #lists(selections: BlockSelections): Uint32Array<ArrayBuffer>[] {
-    const { block, policy: { combine } } = this.#options;
+    const { block, policy } = this.#options;
     const { shape, sequences, large } = this.#parts;
-    const source = { cache: large.forward.cache.shape, match: sequences.all[0]!.match, combine };
+    const source = { cache: large.forward.cache.shape, match: sequences.all[0]!.match, policy };
     const planned = block === "shared" ? selections.slice(-1) : selections;
     return planned.map((chosen) => residentLists(shape, chosen, source));
   }

@@ -94,11 +94,11 @@ export class TurnBlocks implements Disposable {
     const rows = tokens.length;
     const length = large.lengths[0]!;
     const seen = withNewest(sequence.selections, length, rows);
-    const { match, policy: { combine } } = sequence;
+    const { match, policy } = sequence;
     device.write(
       buffers.lists,
       0,
-      residentLists(shape, seen, { cache: cache.shape, match, combine }),
+      residentLists(shape, seen, { cache: cache.shape, match, policy }),
     );
     device.write(workspace.tokens, 4 * length, Uint32Array.from(tokens));
     device.write(workspace.state, 0, Uint32Array.of(0, length));

@@ -5,7 +5,7 @@
  */
 
 import type { Selection } from "../../cache/policy.ts";
-import { type Combine, COMBINES } from "../../cache/policy_options.ts";
+import { type Combine, COMBINES, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { type CacheShape, layerSlots } from "../../cache/full_cache.ts";
 import type { SelectionRows } from "../../cache/kv_store.ts";
 import { slotRows } from "../../cache/resident_store.ts";
@@ -17,6 +17,7 @@ import {
   WEIGHED_REST,
 } from "../../kernels/selection_list.ts";
 import type { HeadGroups } from "./head_groups.ts";
+import { restSource } from "./rest.ts";
 
 /** Sizes of the lists of a session. */
 export interface ListShape {
@@ -135,7 +136,7 @@ interface ResidentPlace {
  *
  * @param shape Sizes.
  * @param selections Tokens of each of the policy's head groups.
- * @param options Sizes of the cache, matched heads, how full and marginal tokens are combined.
+ * @param options Sizes of the cache, matched heads, the policy.
  * @returns u32 [list groups, listWords].
  */
 export function residentLists(
@@ -143,14 +144,16 @@ export function residentLists(
   selections: readonly Selection[],
   options: Pick<ResidentPlace, "cache"> & {
     readonly match: Uint32Array;
-    readonly combine: Combine;
+    readonly policy: Pick<ResolvedPolicy, "combine" | "rest" | "saliencySource" | "index">;
   },
 ): Uint32Array<ArrayBuffer> {
   const { groups: { total }, listWords } = shape;
-  const { cache, match, combine } = options;
+  const { cache, match, policy } = options;
+  const { combine } = policy;
   const listed = perGroup(selections, total);
   const rows = residentRows(shape, listed, { cache, sequence: 0 });
   const lists = new Uint32Array(total * listWords);
-  packLists(lists, shape, { selections: listed, rows, match, combine });
+  const isRestWeighed = restSource(policy) === "row";
+  packLists(lists, shape, { selections: listed, rows, match, combine, isRestWeighed });
   return lists;
 }

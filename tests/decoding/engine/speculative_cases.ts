@@ -77,6 +77,7 @@ export function anyCase(): fc.Arbitrary<SpeculativeCase> {
       change: fc.constantFrom(0, 0, 0.1),
       normalise: fc.constantFrom(...NORMALISATIONS),
       marginal: fc.boolean(),
+      rest: fc.constantFrom("none" as const, "mean" as const),
     }),
     ratio: fc.constantFrom(0.1, 0.2, 0.5, 1),
     draftTokens: fc.integer({ min: 1, max: 7 }),
@@ -122,10 +123,12 @@ export async function openCase(given: SpeculativeCase, backend: Backend): Promis
 }
 
 /** Choices without those that exclude each other. */
-function policyOf({ policy: name, options }: SpeculativeCase): ResolvedPolicy {
+function policyOf({ policy: name, options, block }: SpeculativeCase): ResolvedPolicy {
   const policy = POLICIES.find((candidate) => candidate.name === name)!;
-  const misused = misusedOptions(policy, options).map(({ option }) => option);
-  const allowed = Object.entries(options).filter(([option]) => !misused.includes(option as never));
+  // Rows that share a selection have no rest of their own.
+  const given = block === "shared" ? { ...options, rest: "none" as const } : options;
+  const misused = misusedOptions(policy, given).map(({ option }) => option);
+  const allowed = Object.entries(given).filter(([option]) => !misused.includes(option as never));
   return createPolicy(name, Object.fromEntries(allowed));
 }
 
