@@ -185,27 +185,28 @@ fn shared_attention(
 
   sum = row_sum(lane, sum);
   if (slice == 0u) { row_tile[own_row] = vec4f(largest, sum, 0.0, 0.0); }
-  for (var r = 0u; r < PART_ROWS; r++) {  // unroll
-    o[r] = part_sum(lane, o[r]);
-  }
-  if (key_part == 0u) {
-    for (var r = 0u; r < PART_ROWS; r++) {  // unroll
-      let u = first_row + row_part * PART_ROWS + r;
-      if (u < row_count) {
-        let head = kv_head * group_size + u % group_size;
-        let row = group.z * params.rows_per_sequence + u / group_size;
-        let softmax = row_tile[row_part * PART_ROWS + r];
+  // A loop at run time: barriers of rounds that are written out would take most of the time to compile the kernel.
+  for (var r = 0u; r < min(PART_ROWS, row_count - first_row); r++) {
+    var own = vec4f();
+    for (var i = 0u; i < PART_ROWS; i++) {  // unroll
+      own = select(own, o[i], r == i);
+    }
+    let total = part_sum(lane, own);
+    let u = first_row + row_part * PART_ROWS + r;
+    if (key_part == 0u && u < row_count) {
+      let head = kv_head * group_size + u % group_size;
+      let row = group.z * params.rows_per_sequence + u / group_size;
+      let softmax = row_tile[row_part * PART_ROWS + r];
 //# if SPLIT
-        let place = ((group.x * params.rows + row) * params.query_heads + head) * (VEC4S + 1u);
-        partial[place + 1u + quad] = o[r];
-        if (quad == 0u) { partial[place] = softmax; }
+      let place = ((group.x * params.rows + row) * params.query_heads + head) * (VEC4S + 1u);
+      partial[place + 1u + quad] = total;
+      if (quad == 0u) { partial[place] = softmax; }
 //# else
-        output[row * (params.output_stride / 4u) + head * VEC4S + quad] = o[r] / softmax.y;
-        if (quad == 0u) {
-          log_sum[head * params.rows + row] = (softmax.x + log2(softmax.y)) / LOG2_E;
-        }
-//# end
+      output[row * (params.output_stride / 4u) + head * VEC4S + quad] = total / softmax.y;
+      if (quad == 0u) {
+        log_sum[head * params.rows + row] = (softmax.x + log2(softmax.y)) / LOG2_E;
       }
+//# end
     }
   }
 }

@@ -71,6 +71,18 @@ fn row_sum(lane: u32, value: f32) -> f32 {
   return result;
 }
 
+// The same of four values, in the same order. The scores are overwritten.
+fn row_sums(lane: u32, values: vec4f) -> vec4f {
+  score_tile[lane] = values;
+  workgroupBarrier();
+  var result = vec4f();
+  for (var slice = 0u; slice < SLICES; slice++) {
+    result += score_tile[slice * ROWS + lane % ROWS];
+  }
+  workgroupBarrier();
+  return result;
+}
+
 // Sum of what the lanes of all key parts have; whole in those of the first part. The scores are overwritten.
 fn part_sum(lane: u32, value: vec4f) -> vec4f {
   score_tile[lane] = value;

@@ -261,11 +261,8 @@ fn shared_selected(
     first_entry += 2u * count;
   }
 
+  let masses = row_sums(lane, vec4f(kept_mass, marginal_mass, other_mass, other_sum));
   sum = row_sum(lane, sum);
-  kept_mass = row_sum(lane, kept_mass);
-  marginal_mass = row_sum(lane, marginal_mass);
-  other_mass = row_sum(lane, other_mass);
-  other_sum = row_sum(lane, other_sum);
 //# if !SPLIT
   // A lane reads only what it wrote itself.
   if (params.has_attention == 1u && is_row) {
@@ -276,41 +273,43 @@ fn shared_selected(
 //# end
   if (slice == 0u) {
 //# if SPLIT
-    row_tile[own_row] = vec4f(largest, sum, kept_mass, marginal_mass);
-    other_tile[own_row] = vec2f(other_mass, other_sum);
+    row_tile[own_row] = vec4f(largest, sum, masses.xy);
+    other_tile[own_row] = masses.zw;
 //# else
-    let masses = vec3f(kept_mass, marginal_mass, other_mass);
-    let factors = marginal_factors(mode, masses, other_sum / sum);
+    let factors = marginal_factors(mode, masses.xyz, masses.w / sum);
     row_tile[own_row] = vec4f(sum, factors, 0.0);
 //# end
   }
-  for (var r = 0u; r < PART_ROWS; r++) {  // unroll
-    o[r] = part_sum(lane, o[r]);
-    m[r] = part_sum(lane, m[r]);
-  }
   // A broken list must not look like a result: its count becomes the bits of NaN.
   let no_number = bitcast<f32>(lists[list] | 0x7fc00000u);
-  if (key_part == 0u) {
-    for (var r = 0u; r < PART_ROWS; r++) {  // unroll
+  // A loop at run time: see shared_attention.wgsl.
+  for (var r = 0u; r < min(PART_ROWS, row_count - first_row); r++) {
+    var own_full = vec4f();
+    var own_marginal = vec4f();
+    for (var i = 0u; i < PART_ROWS; i++) {  // unroll
+      own_full = select(own_full, o[i], r == i);
+      own_marginal = select(own_marginal, m[i], r == i);
+    }
+    let full = part_sum(lane, own_full);
+    let value_only = part_sum(lane, own_marginal);
+    if (key_part == 0u) {
       let u = first_row + r;
-      if (u < row_count) {
-        let head = group.y * part_heads + u % part_heads;
-        let row = group.z * params.rows_per_sequence + u / part_heads;
+      let head = group.y * part_heads + u % part_heads;
+      let row = group.z * params.rows_per_sequence + u / part_heads;
 //# if SPLIT
-        let place = ((split * params.rows + row) * params.query_heads + head) * (2u + 2u * VEC4S);
-        partial[place + 2u + quad] = o[r];
-        partial[place + 2u + VEC4S + quad] = m[r];
-        if (quad == 0u) {
-          partial[place] = row_tile[r];
-          partial[place + 1u] =
-            vec4f(other_tile[r], f32(mode), select(f32(kept), BROKEN, is_broken));
-        }
-//# else
-        let joined = o[r] / row_tile[r].x * row_tile[r].y + m[r] * row_tile[r].z;
-        let place = row * (params.output_stride / 4u) + head * VEC4S + quad;
-        output[place] = select(joined, vec4f(no_number), is_broken);
-//# end
+      let place = ((split * params.rows + row) * params.query_heads + head) * (2u + 2u * VEC4S);
+      partial[place + 2u + quad] = full;
+      partial[place + 2u + VEC4S + quad] = value_only;
+      if (quad == 0u) {
+        partial[place] = row_tile[r];
+        partial[place + 1u] =
+          vec4f(other_tile[r], f32(mode), select(f32(kept), BROKEN, is_broken));
       }
+//# else
+      let joined = full / row_tile[r].x * row_tile[r].y + value_only * row_tile[r].z;
+      let place = row * (params.output_stride / 4u) + head * VEC4S + quad;
+      output[place] = select(joined, vec4f(no_number), is_broken);
+//# end
     }
   }
 }

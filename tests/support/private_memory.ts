@@ -23,6 +23,7 @@ const RESULT_WORDS: Readonly<Record<string, number>> = {
   value_piece: 8,
   unpack_halves: 8,
   value_quad: 4,
+  row_sums: 4,
   part_sum: 4,
   tile_place: 2,
   softmax_start: 2,
