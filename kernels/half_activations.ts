@@ -37,12 +37,19 @@ function round({ buffers, params, grid }: KernelRun<typeof HALF_ACTIVATIONS_CONT
   const halves = new Float16Array(buffers.halves.buffer, buffers.halves.byteOffset);
   const scales = new Float32Array(buffers.scales.buffer, buffers.scales.byteOffset);
   for (let row = 0; row < grid[0]; row++) {
-    const values = buffers.input.subarray(row * stride, row * stride + columns);
-    const scale = rowScale(values);
-    scales[row] = scale;
-    const isZero = scale === 0 || Number.isNaN(scale);
-    halves.set(values.map((value) => isZero ? 0 : value / scale), row * columns);
+    const rounded = halfRow(buffers.input.subarray(row * stride, row * stride + columns));
+    scales[row] = rounded.scale;
+    halves.set(rounded.halves, row * columns);
   }
+}
+
+/** A row as halves, and what they must be multiplied by. */
+function halfRow(
+  values: Float32Array,
+): { readonly halves: Float16Array; readonly scale: number } {
+  const scale = rowScale(values);
+  const isZero = scale === 0 || Number.isNaN(scale);
+  return { halves: Float16Array.from(values, (value) => isZero ? 0 : value / scale), scale };
 }
 
 /** Power of two by which the halves of a row must be multiplied; 0 for rows of zeros, NaN where one is not finite. */
@@ -65,12 +72,8 @@ export function roundedToHalves(
 ): Float64Array {
   const rounded = new Float64Array(rows * stride);
   for (let row = 0; row < rows; row++) {
-    const values = input.subarray(row * stride, row * stride + columns);
-    const scale = rowScale(values);
-    const halves = Float64Array.from(values, (value) => {
-      return scale === 0 ? 0 : Math.f16round(value / scale) * scale;
-    });
-    rounded.set(halves, row * stride);
+    const { halves, scale } = halfRow(input.subarray(row * stride, row * stride + columns));
+    rounded.set(Float64Array.from(halves, (half) => half * scale), row * stride);
   }
   return rounded;
 }
