@@ -65,7 +65,7 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
     workgroupBytes: workgroupBytes(tile),
     ...(tile.variant === "subgroup" && { subgroupSize: tile.threads }),
     ...(tile.matrix && { subgroupSize: tile.matrix.lanes }),
-    ...(tile.activations === "f16" && { extensions: extensionsOf(tile) }),
+    ...tileExtensions(tile),
   };
   const kernel = tile.activations === undefined
     ? defineKernel(contract, (run) => matmulReference(format, run), cpuCode(format))
@@ -77,16 +77,19 @@ export function matmulKernel(format: WeightFormat, tile: MatmulTile): Kernel {
   return kernel;
 }
 
-function inputBindings({ activations }: MatmulTile): KernelContract["bindings"] {
+/** Storage buffers of the activations that a tile reads. */
+export function inputBindings({ activations }: MatmulTile): KernelContract["bindings"] {
   if (activations === undefined) return { input: "read f32" };
   return { input: "read u32", input_scales: "read u32" };
 }
 
-function extensionsOf({ variant }: MatmulTile): readonly WgslExtension[] {
-  return [
-    "f16",
-    ...(variant === "matrix" ? ["chromium_experimental_subgroup_matrix"] as const : []),
-  ];
+/** Extensions of WGSL that a tile needs. */
+export function tileExtensions(
+  { activations, variant }: MatmulTile,
+): { readonly extensions?: readonly WgslExtension[] } {
+  if (activations !== "f16") return {};
+  const matrices = ["chromium_experimental_subgroup_matrix"] as const;
+  return { extensions: ["f16", ...(variant === "matrix" ? matrices : [])] };
 }
 
 /** Most activation rows of an item of work on the CPU; see `matmul.as`. */
@@ -179,7 +182,7 @@ export function matmulHalfReference(format: WeightFormat, run: KernelRun<KernelC
 }
 
 /** Rounded activations as numbers, [rows, columns]. */
-function readRounded(
+export function readRounded(
   kind: RoundedActivations,
   { buffers, params }: KernelRun<KernelContract>,
 ): Float64Array {

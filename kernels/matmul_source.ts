@@ -81,7 +81,7 @@ export function matmulSource(
     ...(fusion.gate ? [activateFunction(fusion.gate)] : []),
     ...(tile.activations === "int8" ? [BYTE_PRODUCTS] : []),
     ...unpackFunctions(format, tile),
-    finishFunction(tile),
+    finishFunction(tile, fusion),
     product(format, tile, fusion),
   ].filter((part) => part !== "").join("\n\n") + "\n";
 }
@@ -144,8 +144,8 @@ function workgroupMemory(tile: MatmulTile): readonly string[] {
   return ["", `var<workgroup> ${declaration};`];
 }
 
-function finishFunction({ activations }: MatmulTile): string {
-  const scale = activations === "f16" ? " * bitcast<f32>(input_scales[row])" : "";
+function finishFunction(tile: MatmulTile, { gate }: ProductFusion): string {
+  const scale = gate ? "" : rowScale(tile, "row"); // those of a gate are scaled before
   return `fn finish(row: u32, weight_row: u32, sum: f32) {
   if (row >= params.rows || weight_row >= params.weight_rows) { return; }
   let index = row * params.output_stride + params.output_offset + weight_row;
@@ -155,6 +155,11 @@ function finishFunction({ activations }: MatmulTile): string {
   if (params.accumulate != 0u) { result += output[index]; }
   output[index] = result;
 }`;
+}
+
+/** Factor on a sum of products, where activations of a row have one. */
+function rowScale({ activations }: MatmulTile, row: string): string {
+  return activations === "f16" ? ` * bitcast<f32>(input_scales[${row}])` : "";
 }
 
 /** See gate_multiply.wgsl. */
@@ -285,8 +290,11 @@ function reduceSlices(tile: MatmulTile, { norm, gate }: ProductFusion): readonly
     )
   );
   return rounds(tile, all).flatMap((sums) => {
-    const total = (i: number) =>
-      `sums[${sumPlace(tile, i)}]${norm ? ` * norm${sums[i]!.row}` : ""}`;
+    const factor = (row: number) => {
+      if (norm) return ` * norm${row}`;
+      return gate ? rowScale(tile, `min(first_row + ${row}u, params.rows - 1u)`) : "";
+    };
+    const total = (i: number) => `sums[${sumPlace(tile, i)}]${factor(sums[i]!.row)}`;
     const results = sums.map(({ row, rowPanel, panel }, i) => {
       if (panel >= outputs) return []; // the up half of the pair before it
       const value = gate ? `activate(${total(i)}) * (${total(i + 1)})` : total(i);

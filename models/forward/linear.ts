@@ -17,7 +17,7 @@ import { fusedMatmulKernel } from "../../kernels/fused_matmul.ts";
 import type { Activation } from "../../kernels/gate_multiply.ts";
 import { matmulKernel } from "../../kernels/matmul.ts";
 import { matmulGrid, type MatmulTile } from "../../kernels/matmul_tile.ts";
-import { chooseMatmul, kernelShapes } from "../../kernels/shapes.ts";
+import { chooseMatmul, kernelShapes, roundedActivations } from "../../kernels/shapes.ts";
 import { paddedColumns, ROWS_PER_PANEL } from "../../kernels/weights/format.ts";
 import type { PackedWeight, WeightBlock } from "../weights/packed_weight.ts";
 import { neededRows, type RoundedRows, roundingCommands } from "./rounding.ts";
@@ -70,8 +70,10 @@ export interface InputNorm {
  * @param rows Rows.
  */
 export function canNorm(info: DeviceInfo, weights: readonly PackedWeight[], rows: number): boolean {
-  const isAligned = weights.every(({ columns }) => columns % 4 === 0);
-  return isAligned && weights.every((weight) => isSplit(info, weight, rows));
+  return weights.every((weight) =>
+    weight.columns % 4 === 0 && roundedActivations(info, weight.format.name) === undefined &&
+    isSplit(info, weight, rows)
+  );
 }
 
 /**
@@ -88,10 +90,7 @@ export function canGate(info: DeviceInfo, weight: PackedWeight, rows: number): b
 
 function isSplit(info: DeviceInfo, weight: PackedWeight, rows: number): boolean {
   return kernelShapes(info).fuses &&
-    weight.blocks.every((block) => {
-      const { variant, activations } = tileOf(info, weight, { block, rows });
-      return variant === "split" && activations === undefined;
-    });
+    weight.blocks.every((block) => tileOf(info, weight, { block, rows }).variant === "split");
 }
 
 function tileOf(

@@ -39,6 +39,15 @@ for (const role of ["large", "small"] as const) {
     }
   });
 
+  Deno.test(`a layer of the ${role} model rounds activations in four of 13 dispatches on a GPU`, async () => {
+    using model = await modelAs(role, { ...GPU, backend: "webgpu", activationBits: 16 });
+    for (const sequences of [1, 4, 16, 32]) {
+      const kernels = kernelsOf(model, sequences);
+      const rounding = kernels.filter((name) => name === "half_activations");
+      assertEquals([rounding.length, kernels.length], [4, 13], kernels.join(", "));
+    }
+  });
+
   Deno.test(`a layer of the ${role} model keeps its dispatches on software adapters`, async () => {
     using model = await modelAs(role, SOFTWARE);
     const kernels = kernelsOf(model, 1).map((name) => name.split("_").slice(0, 2).join("_"));
