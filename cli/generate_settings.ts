@@ -302,7 +302,7 @@ function readDrafts(
   const drafting = policies.filter(({ saliencySource }) => saliencySource === "small");
   usageOf(call, () => {
     for (const policy of drafting.length > 0 ? drafting : policies) {
-      checkSpeculation(policy, { draftTokens, store, match, ...cut });
+      checkSpeculation(policy, { draftTokens, store, match, ...cut, ...(block && { block }) });
     }
   }, "speculate");
   return { speculative: draftTokens, ...(block && { block }) };

@@ -262,12 +262,12 @@ Deno.test("PolicySequence gives the rest the share of attention that dropped tok
   assertEquals(sequence("smallkv", { rest: "mean" }).restMasses, undefined);
 });
 
-Deno.test("the rest is refused with drafts, and where a layer sees only some tokens", () => {
+Deno.test("the rest is refused with drafts that share a selection, and where a layer sees only some tokens", () => {
   const policy = createPolicy("smallkv", { rest: "mean" });
   assertThrows(
-    () => checkSpeculation(policy, { draftTokens: 3 }),
+    () => checkSpeculation(policy, { draftTokens: 3, block: "shared" }),
     RequirementError,
-    "Cannot speculate: rest must be none, since each draft has a selection of its own: current value is mean",
+    "Cannot speculate: block must be per_query, so that each row's selection has a rest of its own: current value is shared",
   );
   const config = { ...TINY, layerAttention: [{}, { window: 64 }] };
   const model = { config } as unknown as RandomPair["large"];
