@@ -110,7 +110,7 @@ async function finalPlace(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return path;
   if (found.isDirectory()) {
-    throw fileError("write", path, Object.assign(new Error("a folder"), { code: "EISDIR" }));
+    throw fileError("write", path, { code: "EISDIR" });
   }
   if (found.isFile()) return (await lstat(path)).isSymbolicLink() ? await realpath(path) : path;
   const requirement = "the path must be that of a file, which is replaced as a whole";

@@ -236,7 +236,6 @@ Deno.test("generate --compare prints texts on lines of their own, not behind pro
   await run(words, signal, { isInteractive: true, out: write, error: write });
   assertMatch(screen, /Generate/);
   for (const name of ["full", "h2o"]) {
-    // deno-lint-ignore no-control-regex
     assertMatch(screen, new RegExp(`(?:\\n|\x1b\\[2K)${name}:\\n`));
   }
 });
