@@ -3,14 +3,15 @@
 #
 # Guess of a good engineer: in evaluation mode and float32, a prompt gives the logits that it gives alone, whatever the model
 # read before and whatever else is in the batch, as `attention_mask` promises; its rotation follows from its own length.
-# Seen with transformers 5.24.0 and torch 2.15.0, tiny random models trained on 64 positions, logits of one prompt:
+# Seen with transformers 5.24.0 and torch 2.15.0, tiny random models stretched from 64 tokens, one prompt:
 #   dynamic, 100 tokens, after a prompt of 200                 other logits: frequencies of 200 stay in the model,
 #   dynamic, 100 tokens, after another prompt of 20            the first ones again: only a short prompt resets them
 #   dynamic or longrope, 20 tokens beside a row of 200         other logits: the longest row decides for all
-#   longrope, the same prompts padded on the left, generate    another text
+#   the same rows padded on the left, for `generate`           another text
 #   linear, all of these                                       the same logits and text
 # So an evaluation of such a model depends on the order of its questions and on the size of its batches, without a warning.
-# This project takes one rotation by the capacity of a cache, before anything is read (models/forward/rotation.ts).
+# This project fixes the rotation before anything is read, by the room of a session (models/forward/rotation.ts), which its
+# evaluations do not let other questions change (evaluation/work.ts).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -3,8 +3,8 @@
 #
 # Guess of a good engineer: SwiftShader and lavapipe compute with the CPU's floats, so functions have IEEE 754's values where
 # these are exact, such as log(0) and tanh(90), and a kernel whose test passes on one passes on the other.
-# Seen with SwiftShader (Debian 12's chromium-common) by webgpu 0.6.2, and lavapipe (mesa-vulkan-drivers 22.3.6) by deno 2.9.6,
-# arguments read from a buffer; f16 is unpack2x16float(pack2x16float()):
+# Seen with SwiftShader 5.0.0 (Debian 12's chromium-common) by webgpu 0.6.2, and lavapipe (mesa-vulkan-drivers 22.3.6) by deno
+# 2.9.6, arguments read from a buffer; f16 is unpack2x16float(pack2x16float()):
 #                      IEEE       SwiftShader  lavapipe
 #   log(0)             -Infinity  -88.03       -Infinity   perplexity of an impossible token is finite
 #   asinh(-10000)      -9.903     -88.03       -9.903
