@@ -17,6 +17,31 @@ const FILES: Readonly<Record<string, string>> = {
 };
 const PROMPTS = ["prose", "code", "digits", "mixed"];
 
+/** What rounded activations do to results at most, and at least. */
+const BYTES = {
+  bits: 8,
+  most: { divergence: 3e-3, mapError: 0.04, sumError: 0.07 },
+  least: { divergence: 1e-4, sumError: 1e-2 },
+} as const;
+const ROUNDED = [
+  { backend: "cpu", ...BYTES, same: 0.985 },
+  { backend: gpuBackend, ...BYTES, same: 0.98 },
+  {
+    backend: gpuBackend,
+    bits: 16,
+    same: 0.99,
+    most: { divergence: 1e-4, mapError: 0.01, sumError: 0.01 },
+    least: { divergence: 1e-5, sumError: 1e-3 },
+  },
+] as const;
+
+const features = hasGpu ? (await testDevice()).info.features! : [];
+
+/** Whether the adapter multiplies what is rounded; software ones take minutes for the smallest model. */
+function canRound(bits: number): boolean {
+  return hasGpu && (bits === 8 || features.includes("shader-f16"));
+}
+
 for (const [name, file] of Object.entries(FILES)) {
   const path = realModel(file);
   for (const backend of [gpuBackend, "cpu"] as const) {
@@ -31,20 +56,24 @@ for (const [name, file] of Object.entries(FILES)) {
       },
     });
   }
-  Deno.test({
-    name:
-      `traceAttention() of ${file} is as close to transformers with 8-bit activations as the docs say`,
-    ignore: path === undefined,
-    async fn() {
-      using device = await openDevice({ backend: "cpu", threads: 0, activationBits: 8 });
-      const found = await compareModel(name, path!, device);
-      const figures = JSON.stringify(found);
-      assert(found.same >= 0.985 * found.compared && found.divergence <= 3e-3, figures);
-      assert(found.mapError <= 0.04 && found.sumError <= 0.07, figures);
-      // Otherwise 16 bits were used.
-      assert(found.divergence > 1e-4 && found.sumError > 1e-2, figures);
-    },
-  });
+  for (const { backend, bits, same, most, least } of ROUNDED) {
+    Deno.test({
+      name:
+        `traceAttention() of ${file} is as close to transformers with ${bits}-bit activations on ${backend} as the docs say`,
+      ignore: path === undefined ||
+        backend !== "cpu" && (name !== "smollm2-135m" || !canRound(bits)),
+      async fn() {
+        using device = await openDevice({ backend, threads: 0, activationBits: bits });
+        const found = await compareModel(name, path!, device);
+        const figures = JSON.stringify(found);
+        assert(found.same >= same * found.compared, figures);
+        assert(found.divergence <= most.divergence && found.mapError <= most.mapError, figures);
+        assert(found.sumError <= most.sumError, figures);
+        // Otherwise more bits were used.
+        assert(found.divergence > least.divergence && found.sumError > least.sumError, figures);
+      },
+    });
+  }
 }
 
 /** How a model differs from transformers. */
