@@ -140,7 +140,17 @@ export function parsePolicy(text: string): ParsedPolicy {
   const [name = "", ...parts] = text.trim().split(":");
   const variant: Variant | undefined = (VARIANTS as Readonly<Record<string, Variant>>)[name];
   const policy = findPolicy(variant?.policy ?? name).name;
-  const chosen = Object.fromEntries(parts.map(parseOption));
+  const pairs = parts.map(parseOption);
+  const names = pairs.map(([name]) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new RequirementError({
+      action,
+      requirement: `${flagOf(twice, CHOICES[twice]!)} must be given once`,
+      current: text,
+    });
+  }
+  const chosen = Object.fromEntries(pairs);
   const { smallBudget, smallLayers, smallTokens, smallCacheBits, matchBy, ...made } = chosen;
   const options: PolicyOptions = { ...variant?.options, ...made };
   const { saliencySource } = createPolicy(policy, options);
@@ -195,7 +205,7 @@ function parseOption(part: string): [string, string | number | boolean] {
   const [name, choice] = found;
   const typed = choice.values?.find((one) => String(one) === value) ??
     (choice.range ? Number(value) : value);
-  checkChoice(name, choice, typed, action);
+  checkChoice(flagOf(name, choice), choice, typed, action);
   return [name, typed];
 }
 

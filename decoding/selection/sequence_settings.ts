@@ -75,13 +75,14 @@ export function sequenceSettings(
   options: SequenceSettingOptions & { readonly store?: StoreKind },
   config: Pick<ModelConfig, "layerAttention"> = {},
 ): SequenceSettings {
+  const sequences = options.settings ? options.settings.length : options.sequences ?? 1;
+  checkInteger("decode together", "sequences", { value: sequences, min: 1 });
   const given = options.settings ??
-    new Array<SequenceSetting>(options.sequences ?? 1).fill(onlySetting(options));
+    new Array<SequenceSetting>(sequences).fill(onlySetting(options));
   const settings = given.map((setting) => ({
     ...setting,
     policy: withWindows(setting.policy, layerWindows(config)),
   }));
-  checkInteger("decode together", "sequences", { value: settings.length, min: 1 });
   for (const { policy, budget } of settings) checkBase(policy, checkBudget(budget));
   const withSmallModel = settings.filter(({ policy }) => policy.saliencySource === "small");
   const granularity = onlyOne("granularity", settings.map(({ policy }) => listGranularity(policy)));

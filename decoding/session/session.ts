@@ -64,6 +64,7 @@ export class Session implements Disposable {
     const { capacity, sequences = 1 } = options;
     const tokens = { value: capacity, min: 1, max: config.contextLength };
     checkInteger("start a session", "capacity in tokens", tokens);
+    checkInteger("start a session", "sequences", { value: sequences, min: 1 });
     using stack = new DisposableStack();
     this.model = model;
     this.#chunk = Math.min(options.chunk ?? defaultChunk(device.info), capacity);

@@ -99,13 +99,14 @@ Deno.test("evaluationSettings() refuses what is not known or changes nothing", (
     ["h2o:combine=joint", "options must be some of"],
     ["h2o:small-budget=0.4", "must go with a policy that asks the small model"],
     ["h2o:small-cache-bits=4", "must go with a policy that asks the small model"],
-    ["smallkv:small-cache-bits=5", "smallCacheBits must be one of 16, 8, 4"],
+    ["smallkv:small-cache-bits=5", "small-cache-bits must be one of 16, 8, 4"],
     ["h2o:small-tokens=own", "must go with a policy that asks the small model"],
     ["smallkv:small-tokens=own:small-budget=0.4", "must go without small-budget"],
-    ["smallkv:small-tokens=mine", "smallTokens must be one of"],
+    ["smallkv:small-tokens=mine", "small-tokens must be one of"],
     ["key_sketch:match-by=fitted", "must go with a policy that asks the small model"],
-    ["smallkv:match-by=best", "matchBy must be one of"],
-    ["smallkv:normalize=columns", "normalise must be one of"],
+    ["smallkv:rest=mean:rest=none", "rest must be given once"],
+    ["smallkv:match-by=best", "match-by must be one of"],
+    ["smallkv:normalize=columns", "normalize must be one of"],
   ];
   for (const [text, message] of refusals) {
     assertThrows(() => names(text), RequirementError, message);

@@ -156,6 +156,12 @@ Deno.test("sequences that cannot run together are refused", async () => {
     (settings: readonly SequenceSetting[], store: "resident" | "tiered" = "resident") => () =>
       new PolicySession(pair, { settings, capacity: 16, store });
   assertThrows(open([]), Error, "sequences must be an integer at least 1");
+  const { policy } = setting("smallkv");
+  assertThrows(
+    () => new PolicySession(pair, { policy, budget, sequences: 1.5, capacity: 16 }),
+    Error,
+    "Cannot decode together: sequences must be an integer at least 1: current value is 1.5",
+  );
   assertThrows(
     open([setting("smallkv"), setting("smallkv", { granularity: "query_head" })]),
     Error,

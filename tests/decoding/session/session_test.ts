@@ -172,6 +172,11 @@ Deno.test("Session refuses what it cannot do, in one sentence", async () => {
     assertThrows(() => new Session(model, { capacity: 513 }), RequirementError).message,
     "Cannot start a session: capacity in tokens must be an integer from 1 to 512: current value is 513",
   );
+  assertThrows(
+    () => new Session(model, { capacity: 8, sequences: 1.5 }),
+    RequirementError,
+    "Cannot start a session: sequences must be an integer at least 1: current value is 1.5",
+  );
   using session = new Session(model, { capacity: 8 });
   await assertRejects(
     () => session.prefill(someTokens(9)),
