@@ -302,13 +302,8 @@ export {
   readScores,
   summarizeEvaluation,
 } from "./evaluation/folder.ts";
-export type {
-  EvaluatedModel,
-  EvaluatedModels,
-  EvaluatedTask,
-  EvaluationSummary,
-  FolderOptions,
-} from "./evaluation/folder.ts";
+export type { EvaluatedModel, EvaluatedModels } from "./evaluation/evaluated_models.ts";
+export type { EvaluatedTask, EvaluationSummary, FolderOptions } from "./evaluation/folder.ts";
 export { equalTotals, TOTALS } from "./evaluation/equal_totals.ts";
 export type {
   BestComparison,

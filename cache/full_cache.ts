@@ -16,7 +16,7 @@ const LEAST_ROWS = 16;
 /** Bits that a session may cache a number in: halves, or codes that share scales. */
 export type CacheBits = 16 | 8 | 4;
 
-const FORMATS: Readonly<Record<CacheBits, KvFormat>> = { 16: "f16", 8: "q8", 4: "q4" };
+const FORMATS: Readonly<Record<CacheBits, KvFormat>> = { 16: "f16", 8: "u8", 4: "u4" };
 
 /**
  * Names the format of a cache.

@@ -17,8 +17,8 @@ import {
   findTask,
   type Shard,
 } from "../evaluation/evaluate.ts";
+import { evaluatedModels } from "../evaluation/evaluated_models.ts";
 import {
-  evaluatedModels,
   EvaluationFolder,
   type EvaluationSummary,
   mergedRows,

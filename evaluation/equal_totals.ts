@@ -10,7 +10,7 @@ import type { CacheBudget } from "../cache/budget.ts";
 import { mean } from "../core/stats.ts";
 import { averageScore, type Task } from "../data/task.ts";
 import { pairItems } from "./comparisons.ts";
-import type { EvaluatedModels } from "./folder.ts";
+import type { EvaluatedModels } from "./evaluated_models.ts";
 import { fullBytes, totalShares } from "./memory.ts";
 import { type ItemScore, scoresBySetting } from "./summary.ts";
 

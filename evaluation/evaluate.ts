@@ -19,7 +19,8 @@ import {
   type SkippedRow,
 } from "./answer_row.ts";
 import { askedActivationBits } from "../gpu/device.ts";
-import { evaluatedModels, EvaluationFolder } from "./folder.ts";
+import { evaluatedModels } from "./evaluated_models.ts";
+import { EvaluationFolder } from "./folder.ts";
 import {
   contextOf,
   dataPlace,

@@ -11,13 +11,10 @@ import { DataError } from "../core/check.ts";
 import { fileError } from "../core/file_error.ts";
 import { lockFolder } from "../core/folder_lock.ts";
 import type { Task } from "../data/task.ts";
-import type { ActivationBits } from "../gpu/device.ts";
-import type { ModelConfig } from "../models/config.ts";
-import { layerWindows } from "../models/layer_windows.ts";
 import { type AnswerRow, isAnswer, type Row, ROW_SCHEMA } from "./answer_row.ts";
 import { openRows, readRows, type RowWriter, writeRows } from "./answers_file.ts";
 import { type EqualTotals, equalTotals } from "./equal_totals.ts";
-import { answeringModel } from "./model_identity.ts";
+import type { EvaluatedModel, EvaluatedModels } from "./evaluated_models.ts";
 import {
   type AcceptedCode,
   type CountedAnswers,
@@ -34,28 +31,6 @@ import {
 export const ANSWERS_FILE = "answers.jsonl";
 /** File of the summary. */
 export const SUMMARY_FILE = "evaluation.json";
-
-/** A model of an evaluation. */
-export interface EvaluatedModel {
-  /** Name for people. */
-  readonly name: string;
-  /** Identity of its files. */
-  readonly hash: string;
-  /** Bytes of its weights in the files. */
-  readonly fileTensorBytes: number;
-  /** Bytes of the keys and values of one token in its full cache, in 16 bits. */
-  readonly tokenBytes: number;
-  /** Windows of its layers, null where a layer sees all tokens; absent if all of them do. */
-  readonly windows?: readonly (number | null)[];
-}
-
-/** Models of an evaluation by role. */
-export interface EvaluatedModels {
-  /** The model that is compressed. */
-  readonly large: EvaluatedModel;
-  /** Its small model, if one was given. */
-  readonly small?: EvaluatedModel;
-}
 
 /** A task of an evaluation. */
 export interface EvaluatedTask extends Pick<Task, "name" | "title" | "metric" | "average"> {
@@ -85,37 +60,6 @@ export interface EvaluationSummary extends Omit<CountedAnswers, "answers"> {
   readonly cells: readonly SummaryCell[];
   /** Scores by total bytes, and which setting is best for how many. */
   readonly totals: EqualTotals;
-}
-
-/** A model, loaded or not, with the numbers that decide its bytes. */
-type SizedModel =
-  & Pick<EvaluatedModel, "name" | "hash" | "fileTensorBytes">
-  & (CacheSizes | { readonly config: CacheSizes });
-
-/** What decides the bytes of a token. */
-type CacheSizes = Pick<ModelConfig, "layers" | "kvHeads" | "headDim" | "layerAttention">;
-
-/**
- * Names the models of a pair as summaries do.
- *
- * @param pair The models.
- * @param activationBits Bits to which their device was asked to round activations, if it was.
- */
-export function evaluatedModels(
-  { large, small }: { readonly large: SizedModel; readonly small?: SizedModel },
-  activationBits?: ActivationBits,
-): EvaluatedModels {
-  const of = (model: SizedModel) => {
-    const { fileTensorBytes } = model;
-    const { name, hash } = answeringModel(model, activationBits);
-    const config = "config" in model ? model.config : model;
-    const { layers, kvHeads, headDim } = config;
-    const windows = layerWindows(config).map((window) => window ?? null);
-    const hasWindows = windows.some((window) => window !== null);
-    const tokenBytes = 4 * headDim * layers * kvHeads;
-    return { name, hash, fileTensorBytes, tokenBytes, ...(hasWindows && { windows }) };
-  };
-  return { large: of(large), ...(small && { small: of(small) }) };
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { layerSlots, ringsOf } from "../cache/full_cache.ts";
-import type { EvaluatedModel, EvaluatedModels } from "./folder.ts";
+import type { EvaluatedModel, EvaluatedModels } from "./evaluated_models.ts";
 import { policyOf } from "./settings.ts";
 import type { ItemScore, SummaryCell } from "./summary.ts";
 

@@ -8,7 +8,7 @@ import { wilsonInterval } from "../analysis/score_intervals.ts";
 import { bootstrapInterval } from "../core/bootstrap.ts";
 import { RequirementError } from "../core/check.ts";
 import { equalTotals, TOTALS } from "../evaluation/equal_totals.ts";
-import type { EvaluatedModels } from "../evaluation/folder.ts";
+import type { EvaluatedModels } from "../evaluation/evaluated_models.ts";
 import { summaryCells } from "../evaluation/summary.ts";
 import { ownClaim } from "./claims.ts";
 import { memorySettings, memoryTexts, memoryWorkUnits } from "./decoded/memory_cells.ts";

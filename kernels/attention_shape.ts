@@ -12,10 +12,10 @@ import type { BufferWindow, DeviceBuffer } from "../gpu/device.ts";
 
 /**
  * How a cache stores keys or values. Keys of some models are so large that rounding them to halves moves scores by a
- * tenth; where attention itself is the result, keys and values stay f32. `q8` and `q4` are codes of 8 and 4 bits, see
+ * tenth; where attention itself is the result, keys and values stay f32. `u8` and `u4` are codes of 8 and 4 bits, see
  * `quantized_rows.ts`; attention to listed tokens does not read them.
  */
-export type KvFormat = "f16" | "f32" | "q8" | "q4";
+export type KvFormat = "f16" | "f32" | "u8" | "u4";
 
 /** What a layer's attention computes beyond plain causal attention; compiled in, so that unused parts cost nothing. */
 export interface AttentionRule {

@@ -450,8 +450,8 @@ export function flashAttentionSamples(): Kernel[] {
     flashAttention({ ...wide, keyFormat: "f32" }),
     flashAttention({ ...wide, valueFormat: "f32" }),
     flashAttention({ ...narrow, keyFormat: "f32", valueFormat: "f32" }),
-    flashAttention({ ...narrow, keyFormat: "q4", valueFormat: "q4" }),
-    flashAttention({ ...wide, keyFormat: "q8", valueFormat: "q8" }),
+    flashAttention({ ...narrow, keyFormat: "u4", valueFormat: "u4" }),
+    flashAttention({ ...wide, keyFormat: "u8", valueFormat: "u8" }),
     flashAttention({ ...narrow, ...rule }),
     flashAttention({ ...wide, ...rule }),
     flashAttention({ ...narrow, ...ringed }),
@@ -466,7 +466,7 @@ export function flashAttentionSamples(): Kernel[] {
       flashAttention({ ...shared, ...ringed, keyFormat: "f32", valueFormat: "f32", rows }),
     ]),
     decodeAttention({ ...shared, headDim: 128 }),
-    decodeAttention({ ...shared, keyFormat: "q4", valueFormat: "q4" }),
+    decodeAttention({ ...shared, keyFormat: "u4", valueFormat: "u4" }),
     decodeAttention({ ...shared, ...rule, headDim: 256 }),
   ] as unknown as Kernel[];
 }

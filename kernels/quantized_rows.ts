@@ -17,7 +17,7 @@ import type { KvFormat } from "./attention_shape.ts";
 /** Numbers of a group; the last one of a head vector may have fewer. */
 export const QUANTIZED_GROUP = 32;
 
-const BITS: Readonly<Record<KvFormat, number>> = { f32: 32, f16: 16, q8: 8, q4: 4 };
+const BITS: Readonly<Record<KvFormat, number>> = { f32: 32, f16: 16, u8: 8, u4: 4 };
 
 /**
  * Bits of a number.

@@ -122,7 +122,7 @@ export function softmaxSumsSamples(): Kernel[] {
   return [
     softmaxSums(plain),
     softmaxSums({ ...plain, headDim: 128, keyFormat: "f32" }),
-    softmaxSums({ ...plain, keyFormat: "q4" }),
+    softmaxSums({ ...plain, keyFormat: "u4" }),
     softmaxSums({ ...plain, window: 100, softcap: 50, hasSinks: true }),
   ] as unknown as Kernel[];
 }

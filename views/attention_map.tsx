@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * The attention map of a head on a few neighboring tokens.
  *

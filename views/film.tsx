@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * The film: which tokens a cache held at every step.
  *

@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * The query heads of the large model, colored by how similar their matches are.
  *

@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * A head of the large model next to the small head that it follows.
  *

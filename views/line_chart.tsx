@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * Lines over steps or tokens, as SVG.
  *

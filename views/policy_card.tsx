@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * One policy: its text, how far it departs, what it costs.
  *

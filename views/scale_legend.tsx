@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * What the colors of a scale mean.
  *

@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * Views where nothing runs: pages without scripts, as notebooks show them.
  *

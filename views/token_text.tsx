@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * A text whose tokens are tinted by what the cache holds of them, or by what they have received.
  *

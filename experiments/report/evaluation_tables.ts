@@ -11,7 +11,8 @@ import {
   pairedItems,
   scoreDifference,
 } from "../../evaluation/comparisons.ts";
-import type { EvaluatedModels, EvaluatedTask } from "../../evaluation/folder.ts";
+import type { EvaluatedModels } from "../../evaluation/evaluated_models.ts";
+import type { EvaluatedTask } from "../../evaluation/folder.ts";
 import { paidMemory } from "../../evaluation/memory.ts";
 import type { ItemScore, SummaryCell } from "../../evaluation/summary.ts";
 import type { Measured, ResultTable } from "../experiment.ts";

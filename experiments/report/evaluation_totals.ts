@@ -7,7 +7,8 @@
 import { budgetText, type CacheBudget } from "../../cache/budget.ts";
 import { LEVEL } from "../../evaluation/comparisons.ts";
 import type { BestOfTotal, EqualTotals, TaskTotals } from "../../evaluation/equal_totals.ts";
-import type { EvaluatedModels, EvaluatedTask } from "../../evaluation/folder.ts";
+import type { EvaluatedModels } from "../../evaluation/evaluated_models.ts";
+import type { EvaluatedTask } from "../../evaluation/folder.ts";
 import { paidMemory } from "../../evaluation/memory.ts";
 import { isRunOnce } from "../../evaluation/settings.ts";
 import type { SummaryCell } from "../../evaluation/summary.ts";

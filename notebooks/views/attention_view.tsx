@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * The attention map of one head, and the attention that tokens receive, with their texts.
  *

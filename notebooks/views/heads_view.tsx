@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * How alike the heads of both models are: all of them, and one with its match.
  *

@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * Policies side by side on one text, and how far each is from the full cache.
  *

@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * A text whose tokens are tinted by the attention that they have received.
  *

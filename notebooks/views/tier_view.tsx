@@ -1,3 +1,4 @@
+/** @jsxImportSource preact */
 /**
  * Which tokens a cache held, step by step.
  *

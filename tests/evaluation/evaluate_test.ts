@@ -7,9 +7,9 @@ import { generateAll } from "../../decoding/text/generate.ts";
 import { type AnswerRow, isAnswer } from "../../evaluation/answer_row.ts";
 import { readRows, writeRows } from "../../evaluation/answers_file.ts";
 import { evaluate, type EvaluateOptions, planEvaluation } from "../../evaluation/evaluate.ts";
+import { evaluatedModels } from "../../evaluation/evaluated_models.ts";
 import {
   ANSWERS_FILE,
-  evaluatedModels,
   EvaluationFolder,
   mergedRows,
   readSummary,

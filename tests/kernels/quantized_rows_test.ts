@@ -29,13 +29,13 @@ Deno.test("quantizeRow() lays out codes, then a step and a least number for each
 
 Deno.test("vectorBytes() counts codes and four bytes a group", () => {
   assertEquals([4, 8].map((bits) => quantizeRow(new Float64Array(64), bits).byteLength), [40, 72]);
-  assertEquals(["f32", "f16", "q8", "q4"].map((format) => vectorBytes(format as "f16", 64)), [
+  assertEquals(["f32", "f16", "u8", "u4"].map((format) => vectorBytes(format as "f16", 64)), [
     256,
     128,
     72,
     40,
   ]);
-  assertEquals([vectorBytes("q4", 24), vectorBytes("q8", 80), vectorBytes(undefined, 8)], [
+  assertEquals([vectorBytes("u4", 24), vectorBytes("u8", 80), vectorBytes(undefined, 8)], [
     16,
     92,
     16,

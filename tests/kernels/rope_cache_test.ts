@@ -40,8 +40,8 @@ interface Case {
   readonly hasCenter?: boolean;
 }
 
-const FOUR = { keys: "q4", values: "q4" } as const;
-const EIGHT = { keys: "q8", values: "q8" } as const;
+const FOUR = { keys: "u4", values: "u4" } as const;
+const EIGHT = { keys: "u8", values: "u8" } as const;
 
 const KEYS_ONLY: Case = {
   queryHeads: 14,
@@ -71,7 +71,7 @@ const ROUNDED: readonly Case[] = [
     ring: 64,
     hasCenter: true,
     hasNorm: true,
-    formats: { keys: "q4", values: "q8" },
+    formats: { keys: "u4", values: "u8" },
   },
   {
     queryHeads: 14,
@@ -80,7 +80,7 @@ const ROUNDED: readonly Case[] = [
     rowsPerSequence: 1,
     cached: [40, 3],
     write: { capacity: 5, slot: 3 },
-    formats: { keys: "q8", values: "f16" },
+    formats: { keys: "u8", values: "f16" },
   },
 ];
 
