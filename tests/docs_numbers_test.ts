@@ -29,6 +29,10 @@ import {
 const REAL =
   "qwen2.5-coder-1.5b-instruct-q4-k-m_qwen2.5-coder-0.5b-instruct-q4-k-m_e4445e5e" as const;
 
+const OTHER =
+  "qwen2.5-coder-1.5b-instruct-q4-k-m_qwen2.5-coder-0.5b-instruct-q4-k-m_smollm2-135m-instruct.q4-1_994d08c0" as const;
+const CHEAPER = `results/small/${OTHER}/cheaper_small`;
+
 /** Stored results: of the embedded pair at two scales, and of the real one. */
 const smoke = (name: string) => `results/smoke/${name}`;
 const small = (name: string) => `results/small/${name}`;
@@ -68,7 +72,20 @@ const TABLES: readonly Table[] = [
     source: realCell,
   },
   { document: "docs/results.md", heading: "mean KL, nats a token", source: totalCell },
+  {
+    document: "docs/results.md",
+    heading: "mean KL, nats a token, by small model",
+    source: (row, column) =>
+      column.endsWith("%")
+        ? cell(CHEAPER, "cheaper_small", [row, budgetOf(column)], "KL mean (nats)")
+        : cell(CHEAPER, "cheaper_small", [row, 5], CHEAPER_COLUMNS[column]!),
+  },
 ];
+
+const CHEAPER_COLUMNS: Readonly<Record<string, string>> = {
+  "its cache": "small model's cache (%)",
+  "its weights, MiB": "weights (MiB)",
+};
 
 const pair = (label: string, budget: number) =>
   cell(real("kl_by_policy"), "kl_pairs", [label, budget], "nats");
@@ -224,6 +241,21 @@ const RESULTS: readonly Words[] = [
     atBudget("h2o", 40, KL),
   ],
   ["seven of twelve prompts (#[])", claim(real("equal_memory"), "sketchBelowH2o")],
+  [
+    "one of 4 bits multiplies the divergence by #[] at 5 % and by #[] at 10 %",
+    claim(CHEAPER, "bits5"),
+    claim(CHEAPER, "bits10"),
+  ],
+  [
+    "8 of 24 layers diverges #[] times as much as one over all of them at 5 %, and #[] times at 10 %",
+    claim(CHEAPER, "third5"),
+    claim(CHEAPER, "third10"),
+  ],
+  [
+    "SmolLM2 135M multiplies the divergence of matched rows by #[] at 5 % and by #[] at 10 %",
+    claim(CHEAPER, "own5"),
+    claim(CHEAPER, "own10"),
+  ],
 ];
 
 for (const table of TABLES) {
