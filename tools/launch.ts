@@ -68,7 +68,10 @@ function denoArguments(
 }
 
 /** Says which tests will run, since skipped ones are easy to miss in a long list. */
-function describeTiers(adapter: string | undefined, device: TestDevice): void {
+function describeTiers(
+  adapter: string | undefined,
+  { device, chromium }: { readonly device: TestDevice; readonly chromium: string | undefined },
+): void {
   const models = Deno.env.get("SMALLKV_MODELS");
   const through = device === "dawn" ? " through Dawn" : "";
   say(`unit tests: run`);
@@ -80,6 +83,7 @@ function describeTiers(adapter: string | undefined, device: TestDevice): void {
       ? "model tests: skipped, SMALLKV_MODELS names no folder with model files (see docs/models-and-data.md)"
       : `model tests: run on the files in ${models}`,
   );
+  say(`browser tests: ${chromium === undefined ? "skipped, no Chromium" : `run in ${chromium}`}`);
 }
 
 /** Variables of a command: those of drivers, what draws figures, and what was found out about drivers. */
@@ -122,7 +126,10 @@ async function main(args: readonly string[]): Promise<number> {
   const adapter = isHelp || !wantsAdapter ? undefined : await ensureAdapter(host);
   const startsServers = ["test", "harden"].includes(command) && !isHelp;
   if (startsServers) await ensureNatsServer(host.mayInstall, say);
-  if (command === "test" && !isHelp) describeTiers(adapter, splitTestWords(rest).device);
+  if (command === "test" && !isHelp) {
+    const { device } = splitTestWords(rest);
+    describeTiers(adapter, { device, chromium: await findChromium() });
+  }
   // After the installation of a driver, whose version is asked for.
   const env = await environmentFor(command, { words: rest, folder, chromium, isHelp });
   const restarts = RESUMABLE.includes(command) ? RESTARTS : 0;
