@@ -182,9 +182,9 @@ const RESULTS: readonly Words[] = [
     ...pairs("H2O by means over rows minus SmallKV by means over rows", [10, 20, 40]),
   ],
   ["sums over the full cache hold #[]", ranked("large model, accumulated over the full cache")],
-  ["the small model's sums #[]", ranked("helper, accumulated (SmallKV)")],
+  ["the small model's sums #[]", ranked("small model, accumulated (SmallKV)")],
   ["by H2O #[],", ranked("H2O, dropped for good")],
-  ["small model's current row #[]", ranked("helper, current row")],
+  ["small model's current row #[]", ranked("small model, current row")],
   ["the upper bound, #[]", ranked("large model, current row (upper bound)")],
   [
     "preset's decay of 0.5 by #[] at 10 %",
