@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import {
   isDeviceScore,
   PLAIN_SCORES,
@@ -15,10 +16,10 @@ import {
 import {
   type HeadMatches,
   matchBySums,
+  type MatchedModels,
   matchText,
   type PairMatchOptions,
   summedTokens,
-  type WindowSums,
 } from "../scoring/head_matching.ts";
 import { DEFAULT_FIT_ROWS, fitCaptured, followMap, RowCapture } from "../scoring/map_fitting.ts";
 import { openSmallSession, type SmallSession } from "../scoring/own_tokens.ts";
@@ -346,7 +347,11 @@ export class PromptRunner implements Disposable {
     }
     const windows = { large: largeSums!, small: smallSums! };
     return {
-      matches: this.#match(readers, session.model, { tokens: tokens.length, sums: windows }),
+      matches: await this.#match(
+        readers,
+        session.model,
+        (models, options) => matchBySums(models, tokens.length, { ...options, sums: windows }),
+      ),
       start: { tokens: tokens.length, sums },
     };
   }
@@ -448,10 +453,16 @@ export class PromptRunner implements Disposable {
     const small = stack.use(await session.save(place));
     if (policies.length === 0) return () => ({ small });
     const windows = { large: largeSums!, small: sums! };
+    // First tokens of its own may end within the prompt's, whose sums then do not count the same text.
     const matches = prefix?.matches ??
-      (this.#hasOwnTokens
-        ? await this.#matchText(members, session.model, { tokens, ...events })
-        : this.#match(members, session.model, { tokens: tokens.length, sums: windows }));
+      await this.#match(
+        members,
+        session.model,
+        (models, options) =>
+          this.#hasOwnTokens
+            ? matchText(models, tokens, { ...options, ...events })
+            : matchBySums(models, tokens.length, { ...options, sums: windows }),
+      );
     const fitted = capture && largeRows &&
       followMap(
         this.#pair.large.config,
@@ -466,26 +477,14 @@ export class PromptRunner implements Disposable {
     });
   }
 
-  /** Matches heads by the sums of both models' first tokens, in each way that a sequence asks for. */
-  #match(
+  /** Matches heads in each way that a sequence asks for. */
+  async #match(
     sequences: readonly Beginning[],
     small: Model,
-    { tokens, sums }: { readonly tokens: number; readonly sums: WindowSums },
-  ): MatchesBy {
-    const groups = Map.groupBy(sequences, (one) => this.#matchBy(one));
-    groups.delete("fitted");
-    return new Map([...groups].map(([by, members]) => {
-      const policies = members.map(({ sequence }) => sequence.policy);
-      const models = { large: this.#pair.large, small, match: { by } };
-      return [by, matchBySums(models, tokens, { policies, sums })];
-    }));
-  }
-
-  /** Matches heads by a run of the first tokens, where those of a small model end within the prompt's own tokens. */
-  async #matchText(
-    sequences: readonly Beginning[],
-    small: Model,
-    { tokens, signal }: { readonly tokens: readonly number[]; readonly signal?: AbortSignal },
+    find: (
+      models: MatchedModels,
+      options: { readonly policies: readonly ResolvedPolicy[] },
+    ) => HeadMatches | Promise<HeadMatches>,
   ): Promise<MatchesBy> {
     const groups = Map.groupBy(sequences, (one) => this.#matchBy(one));
     groups.delete("fitted");
@@ -493,7 +492,7 @@ export class PromptRunner implements Disposable {
     for (const [by, members] of groups) {
       const policies = members.map(({ sequence }) => sequence.policy);
       const models = { large: this.#pair.large, small, match: { by } };
-      matches.set(by, await matchText(models, tokens, { policies, ...(signal && { signal }) }));
+      matches.set(by, await find(models, { policies }));
     }
     return matches;
   }
