@@ -154,6 +154,7 @@ export type {
   LayerWindows,
   TierCounts,
 } from "./cache/budget.ts";
+export type { Choice, ChoiceValue, Need, NumberRange } from "./cache/choice.ts";
 export type { KeyIndex } from "./cache/key_index.ts";
 export type { Migration, StoreKind } from "./cache/kv_store.ts";
 export {
@@ -163,16 +164,7 @@ export {
   POLICY_CHOICES,
   RUN_CHOICES,
 } from "./cache/options.ts";
-export type {
-  Choice,
-  ChoiceValue,
-  CountOptions,
-  Granularity,
-  Need,
-  NumberRange,
-  OptionName,
-  PolicyOptions,
-} from "./cache/options.ts";
+export type { CountOptions, Granularity, OptionName, PolicyOptions } from "./cache/options.ts";
 export { POLICIES } from "./cache/policies/mod.ts";
 export { planBySaliency } from "./cache/policy.ts";
 export type {

@@ -7,12 +7,9 @@
 import { RequirementError } from "../core/check.ts";
 import type { CacheBudget, CountRequest, LayerWindows } from "./budget.ts";
 import { type KeyIndex, withoutIndex } from "./key_index.ts";
+import { checkChoice, type Choice, ChoiceError, type Need } from "./choice.ts";
 import {
-  checkChoice,
-  type Choice,
-  ChoiceError,
   DECAY_ROWS,
-  type Need,
   OPTION_NAMES,
   type OptionName,
   POLICY_CHOICES,

@@ -5,7 +5,8 @@
  */
 
 import { type CacheBudget, parseBudget } from "../cache/budget.ts";
-import { type Choice, flagOf, MATCH_CHOICES } from "../cache/options.ts";
+import { type Choice, flagOf } from "../cache/choice.ts";
+import { MATCH_CHOICES } from "../cache/options.ts";
 import { RequirementError } from "../core/check.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import type { CommandCall, OptionSpec } from "./command.ts";

@@ -7,14 +7,8 @@
 import type { CacheBits } from "../cache/full_cache.ts";
 import type { CacheBudget } from "../cache/budget.ts";
 import type { StoreKind } from "../cache/kv_store.ts";
-import {
-  type Choice,
-  FIT_CHOICES,
-  flagOf,
-  MATCH_CHOICES,
-  POLICY_CHOICES,
-  RUN_CHOICES,
-} from "../cache/options.ts";
+import { type Choice, flagOf } from "../cache/choice.ts";
+import { FIT_CHOICES, MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "../cache/options.ts";
 import { POLICIES } from "../cache/policies/mod.ts";
 import type { Policy } from "../cache/policy.ts";
 import {

@@ -6,14 +6,12 @@
 
 import type { CacheBits } from "../cache/full_cache.ts";
 import { budgetText, type CacheBudget, checkBudget, parseBudget } from "../cache/budget.ts";
+import { checkChoice, type Choice, flagOf } from "../cache/choice.ts";
 import {
   acceptedOptions,
   checkBase,
-  checkChoice,
-  type Choice,
   createPolicy,
   findPolicy,
-  flagOf,
   MATCH_CHOICES,
   POLICY_CHOICES,
   type PolicyOptions,

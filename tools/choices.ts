@@ -4,13 +4,8 @@
  * @module
  */
 
-import {
-  type Choice,
-  flagOf,
-  MATCH_CHOICES,
-  POLICY_CHOICES,
-  RUN_CHOICES,
-} from "../cache/options.ts";
+import { type Choice, flagOf } from "../cache/choice.ts";
+import { MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "../cache/options.ts";
 
 /** Whose a policy's choice is, in words. */
 const HOLDERS: Readonly<Record<NonNullable<Choice["holders"]>, string>> = {

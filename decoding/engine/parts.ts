@@ -4,7 +4,8 @@
  * @module
  */
 
-import { checkChoice, RUN_CHOICES } from "../../cache/options.ts";
+import { checkChoice } from "../../cache/choice.ts";
+import { RUN_CHOICES } from "../../cache/options.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
 import { checkMatching } from "../scoring/head_matching.ts";
 import type { SmallModelStep } from "../scoring/small_model.ts";

@@ -5,7 +5,8 @@
  */
 
 import type { CacheBudget } from "../../cache/budget.ts";
-import { type ChoiceValue, RUN_CHOICES } from "../../cache/options.ts";
+import type { ChoiceValue } from "../../cache/choice.ts";
+import { RUN_CHOICES } from "../../cache/options.ts";
 import type { Selection } from "../../cache/policy.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";

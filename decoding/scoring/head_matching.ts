@@ -15,7 +15,8 @@ import {
 } from "../../analysis/head_match.ts";
 import type { CacheBits } from "../../cache/full_cache.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
-import { checkChoice, type Choice, MATCH_CHOICES } from "../../cache/options.ts";
+import { checkChoice, type Choice } from "../../cache/choice.ts";
+import { MATCH_CHOICES } from "../../cache/options.ts";
 import { checkInteger } from "../../core/check.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";

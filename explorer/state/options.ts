@@ -4,14 +4,8 @@
  * @module
  */
 
-import {
-  checkChoice,
-  type Choice,
-  flagOf,
-  type OptionName,
-  POLICY_CHOICES,
-  type PolicyOptions,
-} from "../../cache/options.ts";
+import { checkChoice, type Choice, flagOf } from "../../cache/choice.ts";
+import { type OptionName, POLICY_CHOICES, type PolicyOptions } from "../../cache/options.ts";
 import { LabError } from "../../core/check.ts";
 import type { PolicyFacts } from "../messages.ts";
 

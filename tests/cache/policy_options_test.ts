@@ -8,10 +8,10 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Score } from "../../cache/scores/score.ts";
 import { smallkv } from "../../cache/policies/smallkv.ts";
+import type { Choice } from "../../cache/choice.ts";
 import {
   acceptedOptions,
   checkBase,
-  type Choice,
   createPolicy,
   DEFAULT_DECAY,
   misusedOptions,

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { ChoiceError } from "../../cache/options.ts";
+import { ChoiceError } from "../../cache/choice.ts";
 import { errorText } from "../../cli/command_line.ts";
 import { DataError, GpuError, RequirementError, UsageError } from "../../core/check.ts";
 

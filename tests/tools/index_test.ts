@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Choice, POLICY_CHOICES } from "../../cache/options.ts";
+import type { Choice } from "../../cache/choice.ts";
+import { POLICY_CHOICES } from "../../cache/options.ts";
 import { staleDocuments, staleIndexes } from "../../tools/index.ts";
 
 /** Makes a project of a few files in a temporary folder. */

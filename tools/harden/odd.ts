@@ -10,7 +10,8 @@ import type { CacheBits } from "../../cache/full_cache.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
-import { type Choice, POLICY_CHOICES } from "../../cache/options.ts";
+import type { Choice } from "../../cache/choice.ts";
+import { POLICY_CHOICES } from "../../cache/options.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { Policy } from "../../cache/policy.ts";
 import {
