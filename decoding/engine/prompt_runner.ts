@@ -5,52 +5,27 @@
  * @module
  */
 
-import type { ResolvedPolicy } from "../../cache/policy_options.ts";
-import {
-  isDeviceScore,
-  PLAIN_SCORES,
-  scoreKey,
-  scoreKind,
-  type SequenceSetting,
-} from "../selection/sequence_settings.ts";
-import {
-  type HeadMatches,
-  matchBySums,
-  type MatchedModels,
-  matchText,
-  type PairMatchOptions,
-  summedTokens,
-} from "../scoring/head_matching.ts";
-import { DEFAULT_FIT_ROWS, fitCaptured, followMap, RowCapture } from "../scoring/map_fitting.ts";
-import { openSmallSession, type SmallSession } from "../scoring/own_tokens.ts";
-import type { SmallModelCut } from "../scoring/small_model.ts";
-import type { Model } from "../../models/load.ts";
-import { firstLayers } from "../../models/forward/first_layers.ts";
+import { summedTokens } from "../scoring/head_matching.ts";
+import { DEFAULT_FIT_ROWS, type RowCapture } from "../scoring/map_fitting.ts";
+import { PLAIN_SCORES, scoreKey } from "../selection/sequence_settings.ts";
 import { Session } from "../session/session.ts";
+import { type PromptStart, runLargeModel, withSums } from "./prompt.ts";
 import {
-  kindsOf,
-  type PromptSequence,
-  type PromptStart,
-  runLargeModel,
-  runSmallModel,
-  type SmallModelState,
-  withSums,
-} from "./prompt.ts";
+  type Beginning,
+  isFitting,
+  matchedTokens,
+  type Place,
+  type PromptSetting,
+  rowCapture,
+  SHARED,
+  WHOLE,
+} from "./prompt_beginnings.ts";
 import { queryTap } from "./prompt_parts.ts";
-import type { AttentionRows } from "../../analysis/fitted_map.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { PolicySequence } from "./sequence.ts";
+import { type SmallPrefix, SmallPrompts } from "./small_prompts.ts";
 import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
-
-/** A setting that prompts are run for. */
-export type PromptSetting =
-  & SequenceSetting
-  & Pick<SmallModelCut, "smallLayers" | "smallCacheBits">
-  & {
-    /** What heads are matched by, or whether a map is fitted in place of a match; the usual if left out. */
-    readonly match?: Pick<PairMatchOptions, "by">;
-  };
 
 /** Sizes of a runner. */
 interface RunnerOptions {
@@ -90,20 +65,12 @@ export interface RanPrompt extends Disposable {
   readonly byteLength: number;
 }
 
-/** Setting and state of a sequence that begins with a prompt. */
-interface Beginning extends PromptSequence {
-  readonly setting: number;
-}
-
 /** Where sequences that share a run of their prompt are run, and what owns the result. */
 interface GroupPlace extends PromptRunEvents {
-  readonly place: typeof SHARED | typeof WHOLE;
+  readonly place: Place;
   readonly known?: KnownPrefix;
   readonly stack: DisposableStack;
 }
-
-/** The sequence that the newest prefix stays in, and the one for prompts that are run whole. */
-const SHARED = 0, WHOLE = 1;
 
 /** The first tokens of the newest prompt, whose keys and values both models still have. */
 interface KnownPrefix {
@@ -115,16 +82,6 @@ interface KnownPrefix {
   readonly readers: ReadonlyMap<number, PolicySequence>;
 }
 
-/** What the small model knows of a prefix. */
-interface SmallPrefix {
-  readonly start: PromptStart;
-  readonly matches: MatchesBy;
-}
-
-/** Matches by what is maximized. */
-type MatchesBy = ReadonlyMap<MatchBy, HeadMatches>;
-type MatchBy = NonNullable<PairMatchOptions["by"]>;
-
 /** Runs prompts. Disposing it frees caches and activations. */
 export class PromptRunner implements Disposable {
   readonly #pair: ModelPair;
@@ -134,8 +91,7 @@ export class PromptRunner implements Disposable {
   readonly #large: Session;
   /** Whether a policy ranks by sums of the large model's attention. */
   readonly #isSummed: boolean;
-  /** Sessions of the small model, by what runs of it. */
-  readonly #small = new Map<string, SmallSession>();
+  readonly #small: SmallPrompts;
   readonly #owned: DisposableStack;
   #known: KnownPrefix | undefined;
 
@@ -159,15 +115,7 @@ export class PromptRunner implements Disposable {
       new Session(pair.large, { ...sizes, accumulate: this.#isSummed, masked }),
     );
     if (masked) this.#large.setVisible(() => true);
-    for (const setting of settings) {
-      const key = this.#smallKey(setting);
-      if (key === undefined || this.#small.has(key)) continue;
-      const { smallLayers, smallCacheBits: cacheBits } = setting;
-      const model = firstLayers(pair.small!, smallLayers ?? pair.small!.config.layers);
-      const format = cacheBits !== undefined && { cacheBits };
-      const options = { ...sizes, ...format, accumulate: true };
-      this.#small.set(key, stack.use(openSmallSession(model, options)));
-    }
+    this.#small = stack.use(new SmallPrompts(pair, { ...sizes, settings }));
     this.#owned = stack.move();
   }
 
@@ -226,42 +174,31 @@ export class PromptRunner implements Disposable {
     this.#owned.dispose();
   }
 
-  /** What a setting runs of the small model: its layers, and the bits of its cache; undefined if it uses none. */
-  #smallKey({ policy, smallLayers, smallCacheBits = 16 }: PromptSetting): string | undefined {
-    if (policy.saliencySource !== "small") return undefined;
-    return `${smallLayers ?? this.#pair.small!.config.layers} layers, ${smallCacheBits} bits`;
-  }
-
-  /** The session that a setting runs the small model in, if it uses one. */
-  #smallOf(setting: PromptSetting): SmallSession | undefined {
-    const key = this.#smallKey(setting);
-    return key === undefined ? undefined : this.#small.get(key);
-  }
-
   /** The state with which a sequence begins a prompt. */
   #beginning(setting: number, promptTokens: number): Beginning {
-    const { policy, budget } = this.#settings[setting]!;
-    const small = this.#smallOf(this.#settings[setting]!);
+    const options = this.#settings[setting]!;
+    const { policy, budget } = options;
+    const small = this.#small.modelOf(options);
     const sequence = new PolicySequence({
       ...{ policy, budget, promptTokens, capacity: this.#capacity },
       config: this.#pair.large.config,
-      ...(small && { smallConfig: small.model.config }),
+      ...(small && { smallConfig: small.config }),
     });
-    return { setting, index: WHOLE, smallSequence: small && WHOLE, sequence };
+    return { setting, options, index: WHOLE, smallSequence: small && WHOLE, sequence };
   }
 
   /** Counts the first tokens of a prefix that need not be run again: whole chunks that no score looks at row by row. */
   #sharedTokens(prefix: readonly number[], sequences: readonly Beginning[]): number {
     // Own tokens at the end of a prefix depend on what follows.
-    if (sequences.length === 0 || this.#hasOwnTokens) return 0;
+    if (sequences.length === 0 || this.#small.hasOwnTokens) return 0;
     const rows = Math.max(
-      this.#isFitting(sequences) ? DEFAULT_FIT_ROWS : 1,
+      isFitting(sequences) ? DEFAULT_FIT_ROWS : 1,
       ...sequences.map(({ sequence }) => sequence.promptRows),
     );
     const chunks = Math.floor((prefix.length + 1 - rows) / this.#chunk);
     const shared = Math.max(0, chunks * this.#chunk);
     // Heads are matched by the first tokens, which the prefix must have.
-    const matched = this.#small.size > 0 ? summedTokens({}, prefix.length + 1) : 0;
+    const matched = this.#small.isUsed ? summedTokens({}, prefix.length + 1) : 0;
     return shared >= matched ? shared : 0;
   }
 
@@ -288,7 +225,7 @@ export class PromptRunner implements Disposable {
     const scores = all.flatMap(({ sequence: { largeScores } }) => largeScores ?? []);
     this.#large.rewind(0, SHARED);
     if (this.#isSummed) this.#large.clearAccumulated();
-    const window = this.#summedTokens(all, tokens.length);
+    const window = this.#matchedTokens(all, tokens.length);
     const largeSums = await withSums(
       this.#large,
       window,
@@ -301,58 +238,12 @@ export class PromptRunner implements Disposable {
     );
     const sums = new Map<string, Float32Array>();
     if (this.#isSummed) sums.set(PLAIN_KEY, await this.#large.accumulated(SHARED));
-    const small = new Map<string, SmallPrefix>();
-    for (const [key, session] of this.#small) {
-      const readers = all.filter(({ setting }) => this.#smallKey(this.#settings[setting]!) === key);
-      const options = { session, largeSums, ...events };
-      small.set(key, await this.#runSmallPrefix(tokens, readers, options));
-    }
+    const small = await this.#small.runPrefix(tokens, all, { largeSums, ...events });
     return {
       tokens,
       large: { tokens: tokens.length, sums },
       small,
       readers: new Map(all.map(({ setting, sequence }) => [setting, sequence])),
-    };
-  }
-
-  async #runSmallPrefix(
-    tokens: readonly number[],
-    readers: readonly Beginning[],
-    { session, largeSums, ...events }: {
-      readonly session: SmallSession;
-      readonly largeSums: Float32Array | undefined;
-      readonly signal?: AbortSignal;
-    },
-  ): Promise<SmallPrefix> {
-    const policies = readers.map(({ sequence }) => sequence.policy);
-    const scores = readers.flatMap(({ sequence }) => sequence.small ?? []);
-    const sums = new Map<string, Float32Array>();
-    let smallSums: Float32Array | undefined;
-    for (const kind of [PLAIN_SCORES, ...policies.filter(isDeviceScore).map(scoreKind)]) {
-      // Where fewer rows count than the prefix has, or all count the same, its own sums are not needed.
-      if (kind !== PLAIN_SCORES && (kind.decay === 1 || kind.rows < tokens.length)) continue;
-      if (sums.has(scoreKey(kind))) continue;
-      session.rewind(0, SHARED);
-      session.clearAccumulated();
-      const isFirst = kind === PLAIN_SCORES;
-      const window = isFirst ? this.#summedTokens(readers, tokens.length) : 0;
-      const found = await withSums(session, window, (exactSums) =>
-        session.prefill(tokens, {
-          ...{ sequence: SHARED, logits: "none", rowDecay: kind.decay, ...events },
-          ...(isFirst && queryTap(scores.map((one) => ({ scores: one })))),
-          ...exactSums,
-        }));
-      smallSums ??= found;
-      sums.set(scoreKey(kind), await session.accumulated(SHARED));
-    }
-    const windows = { large: largeSums!, small: smallSums! };
-    return {
-      matches: await this.#match(
-        readers,
-        session.model,
-        (models, options) => matchBySums(models, tokens.length, { ...options, sums: windows }),
-      ),
-      start: { tokens: tokens.length, sums },
     };
   }
 
@@ -369,24 +260,21 @@ export class PromptRunner implements Disposable {
       if (reader.small) sequence.small!.copyQueries(reader.small);
     }
     const { config } = this.#pair.large;
-    const capture = this.#capture(group, config, { tokens: tokens.length, isGrouped: true });
+    const capture = rowCapture(group, config, { tokens: tokens.length, isGrouped: true });
     const largeSums = await this.#runLarge(tokens, group, {
       ...options,
       ...(capture && { capture }),
     });
     const large = stack.use(await this.#large.save(place));
-    const readers = Map.groupBy(group, ({ setting }) => this.#smallKey(this.#settings[setting]!));
-    const snapshots = new Map<number, PromptSnapshot>();
-    for (const [key, members] of readers) {
-      const small = key === undefined ? () => ({}) : await this.#runSmall(tokens, members, {
-        ...{ ...options, key, largeSums },
-        ...(capture && { largeRows: capture.rows }),
-      });
-      for (const member of members) {
-        snapshots.set(member.setting, { large, sequence: member.sequence, ...small(member) });
-      }
-    }
-    return snapshots;
+    const small = await this.#small.run(tokens, group, {
+      ...{ stack, place, largeSums },
+      ...(options.signal && { signal: options.signal }),
+      ...(known && { prefixes: known.small }),
+      ...(capture && { largeRows: capture.rows }),
+    });
+    return new Map(
+      group.map(({ setting, sequence }) => [setting, { large, sequence, ...small.get(setting) }]),
+    );
   }
 
   /** Runs the large model's prompt; returns the sums that heads are matched by, unless they are known or not needed. */
@@ -407,7 +295,7 @@ export class PromptRunner implements Disposable {
       await runPrunedPrompt(this.#large, tokens, { ...events, promptSequence: first! });
       return undefined;
     }
-    const window = known ? 0 : this.#summedTokens(group, tokens.length);
+    const window = known ? 0 : this.#matchedTokens(group, tokens.length);
     return await withSums(this.#large, window, (exactSums) =>
       runLargeModel(this.#large, tokens, {
         ...{ sequence: place, promptSequences: group, ...events, ...exactSums },
@@ -416,117 +304,8 @@ export class PromptRunner implements Disposable {
       }));
   }
 
-  /**
-   * Runs the small model's prompt, and matches heads or fits a map if the prompt is long enough for one of the policies.
-   *
-   * @returns What a member's snapshot has of the small model.
-   */
-  async #runSmall(
-    tokens: readonly number[],
-    members: readonly Beginning[],
-    { place, key, known, largeSums, largeRows, stack, signal }: GroupPlace & {
-      readonly key: string;
-      readonly largeSums: Float32Array | undefined;
-      readonly largeRows?: AttentionRows;
-    },
-  ): Promise<(member: Beginning) => Pick<PromptSnapshot, "small" | "state">> {
-    const events = signal ? { signal } : {};
-    const session = this.#small.get(key)!;
-    const prefix = known?.small.get(key);
-    const policies = members.map(({ sequence }) => sequence.policy)
-      .filter(({ minimumTokens }) => tokens.length >= minimumTokens);
-    const isCompressed = members.some(({ setting }) => this.#settings[setting]!.smallBudget);
-    session.rewind(prefix?.start.tokens ?? 0, place);
-    session.clearAccumulated(prefix?.start.sums.get(PLAIN_KEY));
-    let scores: SmallModelState["scores"] = new Map();
-    const window = prefix ? 0 : this.#summedTokens(members, tokens.length);
-    const text = { tokens: tokens.length, isGrouped: false };
-    const capture = this.#capture(members, session.model.config, text);
-    const sums = await withSums(session, window, async (exactSums) => {
-      scores = await runSmallModel(session, tokens, {
-        ...{ sequence: place, promptSequences: members, ...events, ...exactSums },
-        ...(capture && { capture }),
-        kinds: policies.length > 0 ? kindsOf(policies, isCompressed) : [],
-        ...(prefix && { start: prefix.start }),
-      });
-    });
-    const small = stack.use(await session.save(place));
-    if (policies.length === 0) return () => ({ small });
-    const windows = { large: largeSums!, small: sums! };
-    // First tokens of its own may end within the prompt's, whose sums then do not count the same text.
-    const matches = prefix?.matches ??
-      await this.#match(
-        members,
-        session.model,
-        (models, options) =>
-          this.#hasOwnTokens
-            ? matchText(models, tokens, { ...options, ...events })
-            : matchBySums(models, tokens.length, { ...options, sums: windows }),
-      );
-    const fitted = capture && largeRows &&
-      followMap(
-        this.#pair.large.config,
-        fitCaptured({ large: largeRows, small: capture.rows }, { by: "fitted" }),
-      );
-    return (member) => ({
-      small,
-      state: {
-        ...(this.#isFitting([member]) ? fitted! : { matches: matches.get(this.#matchBy(member))! }),
-        scores,
-      },
-    });
-  }
-
-  /** Matches heads in each way that a sequence asks for. */
-  async #match(
-    sequences: readonly Beginning[],
-    small: Model,
-    find: (
-      models: MatchedModels,
-      options: { readonly policies: readonly ResolvedPolicy[] },
-    ) => HeadMatches | Promise<HeadMatches>,
-  ): Promise<MatchesBy> {
-    const groups = Map.groupBy(sequences, (one) => this.#matchBy(one));
-    groups.delete("fitted");
-    const matches = new Map<MatchBy, HeadMatches>();
-    for (const [by, members] of groups) {
-      const policies = members.map(({ sequence }) => sequence.policy);
-      const models = { large: this.#pair.large, small, match: { by } };
-      matches.set(by, await find(models, { policies }));
-    }
-    return matches;
-  }
-
-  /** Whether the small model reads in tokens of its own. */
-  get #hasOwnTokens(): boolean {
-    return this.#pair.small?.givenTokenizer !== undefined;
-  }
-
-  #matchBy({ setting }: Beginning): MatchBy {
-    return this.#settings[setting]!.match?.by ?? "jaccard";
-  }
-
-  /** First tokens whose attention is summed to match heads by; 0 if all sequences are fitted or have no small model. */
-  #summedTokens(sequences: readonly Beginning[], tokens: number): number {
-    const isMatched = sequences.some((one) =>
-      one.smallSequence !== undefined && this.#matchBy(one) !== "fitted"
-    );
-    return isMatched ? summedTokens({}, tokens, this.#hasOwnTokens) : 0;
-  }
-
-  /** Collects the rows that a map is fitted on, if one is fitted for a sequence. */
-  #capture(
-    sequences: readonly Beginning[],
-    config: Model["config"],
-    text: { readonly tokens: number; readonly isGrouped: boolean },
-  ): RowCapture | undefined {
-    if (!this.#isFitting(sequences)) return undefined;
-    return new RowCapture(config, { ...text, rows: DEFAULT_FIT_ROWS });
-  }
-
-  /** Whether a map is fitted for one of the sequences. */
-  #isFitting(sequences: readonly Beginning[]): boolean {
-    return sequences.some((one) => this.#matchBy(one) === "fitted");
+  #matchedTokens(sequences: readonly Beginning[], tokens: number): number {
+    return matchedTokens(sequences, { tokens, hasOwnTokens: this.#small.hasOwnTokens });
   }
 }
 

@@ -10,7 +10,7 @@ import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts"
 import { listGranularity, type SequenceSetting } from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
-import type { PromptSetting } from "./prompt_runner.ts";
+import type { PromptSetting } from "./prompt_beginnings.ts";
 import type { ModelPair, SharedOptions } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
 import { fullCacheBytes, ringsOf } from "../../cache/full_cache.ts";

@@ -6,7 +6,7 @@
  */
 
 import { PolicySession } from "../engine/policy_session.ts";
-import type { PromptSetting } from "../engine/prompt_runner.ts";
+import type { PromptSetting } from "../engine/prompt_beginnings.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { AnswerInProgress } from "./answer_in_progress.ts";
 import type { AnswerItem, AnswerSource } from "./answer_source.ts";

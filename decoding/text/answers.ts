@@ -8,7 +8,8 @@
 import { checkInteger, RequirementError } from "../../core/check.ts";
 import { checkCut, checkPair } from "../engine/checks.ts";
 import { wholeCapacity } from "../engine/parts.ts";
-import { PromptRunner, type PromptSetting } from "../engine/prompt_runner.ts";
+import type { PromptSetting } from "../engine/prompt_beginnings.ts";
+import { PromptRunner } from "../engine/prompt_runner.ts";
 import {
   fittingSequences,
   type PolicySetting,
