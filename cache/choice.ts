@@ -121,9 +121,8 @@ function rangeText(
 ): string | undefined {
   if (!range) return undefined;
   const { min, max = Number.MAX_SAFE_INTEGER, isInteger, open } = range;
-  const number = value as number;
-  const isWithin = number >= min && number <= max &&
-    !(open && number === max) && !(open === "both" && number === min);
+  const isWithin = typeof value === "number" && value >= min && value <= max &&
+    !(open && value === max) && !(open === "both" && value === min);
   if (isWithin && (!isInteger || Number.isSafeInteger(value))) return undefined;
   if (open === "both") return `${name} must lie between ${min} and ${max}, both excluded`;
   if (open === "max") return `${name} must be at least ${min} and below ${max}`;
@@ -142,4 +141,18 @@ function rangeText(
  */
 export function flagOf(name: string, { flag }: Choice): string {
   return flag ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/**
+ * Reads the value of a choice from a text.
+ *
+ * @param choice The choice.
+ * @param text What was typed.
+ * @returns The value that it names; the text itself if it names none, so that `checkChoice` can quote it.
+ */
+export function typedValue({ values, range }: Choice, text: string): unknown {
+  const value = values?.find((one) => String(one) === text);
+  if (value !== undefined || !range || text.trim() === "") return value ?? text;
+  const number = Number(text);
+  return Number.isNaN(number) ? text : number;
 }

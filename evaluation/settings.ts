@@ -6,7 +6,7 @@
 
 import type { CacheBits } from "../cache/full_cache.ts";
 import { budgetText, type CacheBudget, checkBudget, parseBudget } from "../cache/budget.ts";
-import { checkChoice, type Choice, flagOf } from "../cache/choice.ts";
+import { checkChoice, type Choice, flagOf, typedValue } from "../cache/choice.ts";
 import {
   acceptedOptions,
   checkBase,
@@ -201,10 +201,9 @@ function parseOption(part: string): [string, string | number | boolean] {
     });
   }
   const [name, choice] = found;
-  const typed = choice.values?.find((one) => String(one) === value) ??
-    (choice.range ? Number(value) : value);
+  const typed = typedValue(choice, value);
   checkChoice(flagOf(name, choice), choice, typed, action);
-  return [name, typed];
+  return [name, typed as string | number | boolean];
 }
 
 /** What names a setting besides its budget and seed. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkChoice, type Choice, flagOf } from "../../cache/choice.ts";
+import { checkChoice, type Choice, flagOf, typedValue } from "../../cache/choice.ts";
 import { type OptionName, POLICY_CHOICES, type PolicyOptions } from "../../cache/options.ts";
 import { LabError } from "../../core/check.ts";
 import type { PolicyFacts } from "../messages.ts";
@@ -79,7 +79,7 @@ export function withOption(
 /** Reads a value of an option; undefined if it is none. */
 function optionValue(name: OptionName, text: string): unknown {
   const choice: Choice = POLICY_CHOICES[name];
-  const value = choice.values ? choice.values.find((one) => String(one) === text) : Number(text);
+  const value = typedValue(choice, text);
   try {
     checkChoice(name, choice, value, "set an option");
     return value;

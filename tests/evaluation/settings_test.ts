@@ -61,6 +61,16 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
   assertEquals(parsePolicy("smallkv:small-tokens=large"), parsePolicy("smallkv"));
 });
 
+Deno.test("parsePolicy() quotes what is no value of an option", () => {
+  for (const text of ["abc", "1,5", "NaN", "0x"]) {
+    assertThrows(
+      () => parsePolicy(`smallkv:score=decayed:decay=${text}`),
+      RequirementError,
+      `decay must lie between 0 and 1, both excluded: current value is ${text}`,
+    );
+  }
+});
+
 Deno.test("evaluationSettings() lets a large model in the small one's place read its own tokens", () => {
   const policies = ["smallkv:small-tokens=own", "smallkv"];
   const settings = evaluationSettings({ policies, budgets: [0.1], ownSmall: true });
