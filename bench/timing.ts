@@ -5,7 +5,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { checkInteger, RequirementError, UsageError } from "../core/check.ts";
+import { RequirementError, UsageError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import { median, quantile } from "../core/stats.ts";
 import { embeddedPair } from "../data/embedded.ts";
@@ -19,7 +19,7 @@ import {
 } from "../gpu/device.ts";
 import { driverEntry } from "../gpu/driver.ts";
 import { readShapes } from "../experiments/runner/tuned_shapes.ts";
-import { openDevice } from "../gpu/open_device.ts";
+import { checkHeeded, type HeededOptions, heeds, openDevice } from "../gpu/open_device.ts";
 import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
@@ -50,15 +50,21 @@ export class Options<Name extends string> {
   /** Integers of at least `min`, separated by commas. */
   counts(name: Name, min = 1): number[] {
     return this.values[name].split(",").map((text) => {
-      const value = Number(text);
-      checkInteger(ACTION, `--${name}`, { value, min });
-      return value;
+      const value = text.trim() === "" ? NaN : Number(text);
+      if (Number.isSafeInteger(value) && value >= min) return value;
+      throw new UsageError(
+        `Cannot ${ACTION}: --${name} must list integers of at least ${min}: current value is ${text}`,
+      );
     });
   }
 
   /** One such integer. */
   count(name: Name): number {
-    return this.counts(name)[0]!;
+    const [count, ...others] = this.counts(name);
+    if (others.length === 0) return count!;
+    throw new UsageError(
+      `Cannot ${ACTION}: --${name} must be one integer: current value is ${this.values[name]}`,
+    );
   }
 
   /** A share above 0 and at most 1. */
@@ -137,18 +143,22 @@ export function deviceOpeners(
   const usual = DEVICE_OPTIONS["activation-bits"];
   const bits = options.words("activation-bits", [usual, ...ACTIVATION_BITS.map(String)]);
   return backends.flatMap((backend) => {
-    const isCpu = backend === "cpu" || backend === "auto";
-    // Of a list, twins run the default once; other bits alone are refused there.
-    const ownBits = backend === "reference" && bits.length > 1 ? [usual] : bits;
-    return (isCpu ? counts : [0]).flatMap((threads) =>
-      ownBits.map((one) => async () => {
-        const shapes = await readShapes(options.values.shapes, backend);
-        return await openDevice({
-          backend,
+    // Of a list, each device takes what it heeds; an option that none heeds is refused.
+    const takes = (option: keyof HeededOptions) => {
+      const isHeeded = (one: "auto" | Backend) => one === "auto" || heeds(one, option);
+      return isHeeded(backend) || !backends.some(isHeeded);
+    };
+    return (takes("threads") ? counts : [0]).flatMap((threads) =>
+      (takes("activationBits") ? bits : [usual]).map((one) => async () => {
+        const shapes = takes("shapes") && await readShapes(options.values.shapes, backend);
+        const given = {
           ...(threads > 0 && { threads }),
           ...(one !== usual && { activationBits: Number(one) as ActivationBits }),
-          ...(shapes !== undefined && { shapes }),
-        });
+          ...(shapes && { shapes }),
+        };
+        const device = await openDevice({ backend, ...given });
+        if (backends.length === 1) checkHeeded(device.info.backend, given); // what auto has taken
+        return device;
       })
     );
   });

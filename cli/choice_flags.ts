@@ -105,9 +105,14 @@ export function readChoices(
  *
  * @param prefix Begins each flag.
  * @returns Choices that were made.
- * @throws {UsageError} If a value is not allowed.
+ * @throws {UsageError} If a value is not allowed or changes nothing.
  */
 export function readMatching(call: CommandCall, prefix = ""): PairMatchOptions {
+  const ties = `${prefix}ties`;
+  if (call.has(ties) && call.value(`${prefix}by`) === "cosine") {
+    const jaccard = `${call.flag(`${prefix}by`)} jaccard`;
+    call.fail(`${call.flag(ties)} must go with ${jaccard}: current value is cosine`);
+  }
   return { ...readChoices(call, MATCH_CHOICES, prefix), ...readTop(call, `${prefix}top`) };
 }
 

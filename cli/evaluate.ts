@@ -270,6 +270,10 @@ function readRequest(call: CommandCall): Omit<EvaluateOptions, "folder"> {
       `--small must be given with --large for ${settingName(asking)}: current value is none`,
     );
   }
+  const lengths = call.has("lengths")
+    ? listOf(call, "lengths").map((text) => length(call, text))
+    : undefined;
+  refuseTaskOptions(call, tasks);
   const number = (flag: string) => call.has(flag) ? { [flag]: call.number(flag, whole) } : {};
   return {
     tasks,
@@ -279,12 +283,24 @@ function readRequest(call: CommandCall): Omit<EvaluateOptions, "folder"> {
     ...number("limit"),
     ...number("context"),
     ...number("slots"),
-    ...(call.has("lengths") &&
-      { lengths: listOf(call, "lengths").map((text) => length(call, text)) }),
+    ...(lengths && { lengths }),
     ...(call.has("shard") && { shard: readShard(call) }),
     ...(call.value("data") !== undefined && { dataFolder: call.value("data")! }),
     ...accepted(call),
   };
+}
+
+/** Options of items must say something to a task. */
+function refuseTaskOptions(call: CommandCall, tasks: readonly string[]): void {
+  for (const [flag, option] of [["lengths", "lengths"], ["too-long", "tooLong"]] as const) {
+    const heeding = TASKS.filter(({ options }) => options?.includes(option)).map(({ name }) =>
+      name
+    );
+    if (!call.has(flag) || tasks.some((name) => heeding.includes(name))) continue;
+    call.fail(
+      `--${flag} must go with ${heeding.join(" or ")}: current value is ${tasks.join(", ")}`,
+    );
+  }
 }
 
 function listOf(call: CommandCall, flag: string): string[] {

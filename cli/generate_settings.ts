@@ -21,7 +21,7 @@ import {
   type ResolvedPolicy,
   resolvePolicy,
 } from "../cache/policy_options.ts";
-import { checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
+import { checkAhead, checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
 import type { PairMatchOptions } from "../decoding/scoring/head_matching.ts";
 import { checkFit } from "../decoding/scoring/map_fitting.ts";
@@ -78,6 +78,7 @@ const { matchMap, rematch, smallBudget, smallLayers, smallCacheBits, smallTokens
 
 /** Flags that only change policies with a small model. */
 const SMALL_FLAGS = [
+  "small",
   ...Object.entries<Choice>(MATCH_CHOICES).map(([name, choice]) => `match-${flagOf(name, choice)}`),
   ...Object.entries<Choice>({
     ...FIT_CHOICES,
@@ -153,9 +154,12 @@ export function readRequest(call: CommandCall): GenerateRequest {
     ...(smallCacheBits !== undefined && { smallCacheBits }),
   };
   const matching = SMALL_FLAGS.find((flag) =>
-    /^(match|fit)-/.test(flag) && flag !== "match-map" && call.has(flag)
+    /^(match-|fit-|rematch)/.test(flag) && flag !== "match-map" && call.has(flag)
   );
   if (call.has("match-map") && matching) call.exclude("match-map", matching);
+  if (call.has("match-top") && call.value("match-by") === "cosine") {
+    call.fail("--match-top must go with --match-by jaccard: current value is cosine");
+  }
   const match = {
     ...readMatching(call, "match-"),
     ...fit,
@@ -174,7 +178,7 @@ export function readRequest(call: CommandCall): GenerateRequest {
     hasOwnTokens,
     drafts: readDrafts(call, request, made),
     ...(sampling && { sampling }),
-    ...readAhead(call),
+    ...readAhead(call, request),
     ...readTurnBlock(call, request, made),
     tracedSteps: readSteps(call),
     ignoresEnd: call.has("ignore-end"),
@@ -252,6 +256,10 @@ function readSampling(call: CommandCall): SamplingOptions | undefined {
     ...(call.has("seed") && { seed: number("seed") }),
   };
   usageOf(call, () => checkSampling(sampling));
+  const cut = ["top-p", "top-k"].find((flag) => call.has(flag));
+  if (sampling.temperature === 0 && cut) {
+    call.fail(`--${cut} must go with a --temperature above 0: current value is 0`);
+  }
   return sampling;
 }
 
@@ -322,7 +330,10 @@ function readTurnBlock(
 }
 
 /** Refuses options with which each step's tokens, logits or selections are read. */
-function readAhead(call: CommandCall): Pick<GenerateRequest, "ahead"> {
+function readAhead(
+  call: CommandCall,
+  { policies, store }: Pick<GenerateRequest, "policies" | "store">,
+): Pick<GenerateRequest, "ahead"> {
   if (!call.has("ahead")) return {};
   const readers = [
     "speculate",
@@ -334,6 +345,8 @@ function readAhead(call: CommandCall): Pick<GenerateRequest, "ahead"> {
   for (const other of readers) {
     if (call.has(other)) call.exclude("ahead", other);
   }
+  if (call.value("small-tokens") === "own") call.exclude("ahead", "small-tokens");
+  usageOf(call, () => checkAhead(policies, store), "ahead");
   return { ahead: call.number("ahead", { min: 1, max: 16, isInteger: true }) };
 }
 

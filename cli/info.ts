@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { adapterSummary } from "../gpu/open_device.ts";
 import { halfEntries } from "../cache/budget.ts";
 import { fullCacheBytes, ringsOf } from "../cache/full_cache.ts";
@@ -65,6 +66,9 @@ function showVerified(call: CommandCall, io: CommandIo): number {
   }
   if (call.operands.length > 0) {
     call.fail(`--verified must come without MODEL: current value is ${call.operands[0]}`);
+  }
+  for (const other of ["tokens", ...Object.keys(DEVICE_OPTIONS)]) {
+    if (call.has(other)) call.exclude("verified", other);
   }
   io.out(
     call.has("json")
@@ -169,7 +173,7 @@ function cacheText(model: ExperimentModel, tokens: number): string {
   const budgets = BUDGETS.map((ratio) =>
     `${bytesText(budgetBytes(model, ratio, tokens))} at ${100 * ratio} %`
   );
-  return `${bytesText(whole)} at ${tokens} tokens; ${budgets.join(", ")}`;
+  return `${bytesText(whole)} at ${counted(tokens, "token")}; ${budgets.join(", ")}`;
 }
 
 /** Bytes under a budget, which is for layers that see all tokens where there are any (D-34). */

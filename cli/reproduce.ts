@@ -217,6 +217,9 @@ function chooseExperiments(
       "--answers must hold answers to tasks that the experiments read: current value has none",
     );
   }
+  if (call.has("policies") && !call.has("large")) {
+    call.fail("--policies must go with --large: current value is --policies alone");
+  }
   if (call.operands.length > 0) {
     return experiments.filter(({ name }) => call.operands.includes(name));
   }

@@ -94,6 +94,8 @@ export interface Task {
   readonly title: string;
   /** What its score is, in a few words. */
   readonly metric: string;
+  /** Options of its items that other tasks pass over; none if left out. */
+  readonly options?: readonly ("lengths" | "tooLong")[];
   /** Files it reads, as named in the manifest; none if it is generated. */
   readonly files: readonly string[];
   /** What the task's score is the mean of: its items, or its groups' means. */

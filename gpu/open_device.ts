@@ -18,7 +18,7 @@ import {
 } from "./webgpu_adapter.ts";
 import { WebgpuDevice } from "./webgpu_device.ts";
 
-/** Which device to open. */
+/** Which device to open. An option that the back end cannot heed is refused; with `auto`, it counts where it can. */
 export interface OpenDeviceOptions extends CpuDeviceOptions {
   /**
    * Back end; `auto` (the default) takes WebGPU if there is a hardware adapter, else the CPU. `dawn` is a native library that
@@ -65,8 +65,8 @@ const OPENERS: Readonly<Record<Backend, Opener>> = {
  * @returns The device; dispose of it to free its memory.
  * @throws {GpuError} If the requested back end has no adapter here, or one that lacks what kernels or `requiredFeatures` need;
  *   the message says what to do.
- * @throws {RequirementError} If activations are to be rounded by a back end or to bits for which it cannot be, or there is no
- *   such back end.
+ * @throws {RequirementError} If there is no such back end, or it cannot heed an option: threads, shapes of kernels, bits of
+ *   activations, features.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   const { backend = "auto", maxBytes } = options;
@@ -74,7 +74,6 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
     checkInteger("open a device", "maxBytes", { value: maxBytes, min: 0 });
   }
   const name = backend === "auto" ? await automaticBackend() : backend;
-  checkActivationBits(name, options);
   const opener = OPENERS[name];
   if (opener === undefined) {
     throw new RequirementError({
@@ -83,6 +82,12 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
       current: name,
     });
   }
+  // What `auto` takes depends on the machine, so that only what must be there is refused.
+  const { requiredFeatures } = options;
+  checkHeeded(
+    name,
+    backend === "auto" ? { ...(requiredFeatures && { requiredFeatures }) } : options,
+  );
   const device = await opener(options);
   if (device !== undefined) return device;
   const wanted = backendVariable();
@@ -93,14 +98,42 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   );
 }
 
-/** Twins are exact. */
-function checkActivationBits(name: Backend, { activationBits }: OpenDeviceOptions): void {
-  if (activationBits === undefined || name !== "reference") return;
-  throw new RequirementError({
-    action: `open a device with ${activationBits}-bit activations`,
-    requirement: "backend must be webgpu, dawn or cpu",
-    current: name,
-  });
+/** Options that some back ends alone heed: the option in words, and those back ends. */
+const HEEDED = {
+  threads: { what: "a number of threads", backends: ["cpu"] },
+  shapes: { what: "shapes of kernels", backends: ["webgpu", "dawn"] },
+  requiredFeatures: { what: "features of WebGPU", backends: ["webgpu", "dawn"] },
+  activationBits: { what: "bits of activations", backends: ["webgpu", "dawn", "cpu"] }, // twins are exact
+} as const satisfies Partial<
+  Record<keyof OpenDeviceOptions, { readonly what: string; readonly backends: readonly Backend[] }>
+>;
+
+/** Options that some back ends alone heed. */
+export type HeededOptions = Pick<OpenDeviceOptions, keyof typeof HEEDED>;
+
+/** Whether a back end heeds an option. */
+export function heeds(backend: Backend, option: keyof HeededOptions): boolean {
+  const backends: readonly Backend[] = HEEDED[option].backends;
+  return backends.includes(backend);
+}
+
+/**
+ * Throws if a back end would pass over an option that was given.
+ *
+ * @param backend The back end.
+ * @param options What was given.
+ * @throws {RequirementError} If it would; the message names the back ends that heed the option.
+ */
+export function checkHeeded(backend: Backend, options: HeededOptions): void {
+  for (const name of Object.keys(HEEDED) as (keyof HeededOptions)[]) {
+    if (options[name] === undefined || heeds(backend, name)) continue;
+    const { what, backends } = HEEDED[name];
+    throw new RequirementError({
+      action: `open a device with ${what}`,
+      requirement: `the device must be ${backends.join(" or ")}`,
+      current: backend,
+    });
+  }
 }
 
 /** What limits Deno's search for adapters; undefined in browsers, too. */

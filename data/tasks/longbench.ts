@@ -40,6 +40,7 @@ export const longBenchTask: Task = {
   name: "longbench",
   title: "LongBench",
   metric: "token F1, ROUGE-L, accuracy or edit similarity, by task",
+  options: ["tooLong"],
   files: longBench.files,
   average: "groups",
   async items({ folder, limit = Infinity, seed, ...options }) {

@@ -32,6 +32,7 @@ export const rulerTask: Task = {
   name: "ruler",
   title: "RULER",
   metric: "share of the answers that occur",
+  options: ["lengths"],
   files: wikitext2.files,
   average: "groups",
   async items({ folder, lengths = DEFAULT_LENGTHS, seed = 0, limit = Infinity, ...options }) {

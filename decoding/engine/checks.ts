@@ -13,6 +13,7 @@ import { checkInteger, DataError, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import { sameVocabulary, type Tokenizer } from "../../models/tokenizer/tokenizer.ts";
 import { readsVectors } from "../../cache/scores/score.ts";
+import { plansOnDevice } from "../selection/planner.ts";
 import { checkRest } from "../selection/rest.ts";
 import { isDeviceScore, type SequenceSetting } from "../selection/sequence_settings.ts";
 import { isFitted } from "../scoring/head_matching.ts";
@@ -168,6 +169,34 @@ export function checkTurnBlock(
     throw new RequirementError({ action, requirement, current: store });
   }
   return turnBlock;
+}
+
+/**
+ * Throws unless steps can run before their tokens are read under one of the policies.
+ *
+ * @throws {RequirementError} If each step needs something on the host.
+ */
+export function checkAhead(policies: readonly ResolvedPolicy[], store: StoreKind): void {
+  const action = "run steps ahead";
+  if (store !== "resident") {
+    throw new RequirementError({
+      action,
+      requirement: "the store must be resident",
+      current: store,
+    });
+  }
+  const choosesByLengths = ({ score, index }: ResolvedPolicy) => !score && !index;
+  if (
+    policies.some((policy) =>
+      choosesByLengths(policy) || plansOnDevice({ settings: [{ policy }] }, store)
+    )
+  ) return;
+  throw new RequirementError({
+    action,
+    requirement:
+      "the policy must choose tokens on the device or by lengths, as smallkv or streaming",
+    state: `policy is ${policies.map(({ name }) => name).join(", ")}`,
+  });
 }
 
 /**

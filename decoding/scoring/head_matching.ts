@@ -17,7 +17,7 @@ import type { CacheBits } from "../../cache/full_cache.ts";
 import type { HeadSaliency } from "../../analysis/head_saliency.ts";
 import { checkChoice, type Choice } from "../../cache/choice.ts";
 import { MATCH_CHOICES } from "../../cache/options.ts";
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
@@ -79,7 +79,8 @@ const OTHER_OPTIONS: readonly string[] = [
  * Throws unless heads can be matched as asked; how long a text must be is checked where it is known.
  *
  * @param match How heads are matched.
- * @throws {RequirementError} If an option is unknown, or a word or the distance of matches is none that it can have.
+ * @throws {RequirementError} If an option is unknown or changes nothing, or a word or the distance of matches is none that
+ *   it can have.
  */
 export function checkMatching(match: PairMatchOptions): void {
   const action = "match heads";
@@ -92,7 +93,18 @@ export function checkMatching(match: PairMatchOptions): void {
   }
   if (match.rematch !== undefined) {
     checkInteger(action, "rematch", { value: match.rematch, min: 1 });
+    if (match.map) {
+      const requirement = "rematch must be left out";
+      throw new RequirementError({ action, requirement, state: "match is given" });
+    }
   }
+  if (match.by !== "cosine") return;
+  const unused = (["ties", "topShare", "topTokens"] as const).find((name) =>
+    match[name] !== undefined
+  );
+  if (!unused) return;
+  const requirement = `${unused} must go with by jaccard`;
+  throw new RequirementError({ action, requirement, state: "by is cosine" });
 }
 
 /** Heads of a small model, and which of its layers have a window. */

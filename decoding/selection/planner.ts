@@ -18,7 +18,7 @@ import { restSource } from "./rest.ts";
 import type { Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { planBySaliencyCommand } from "../../kernels/plan_by_saliency.ts";
 import { readList } from "../../kernels/selection_list.ts";
-import { isDeviceScore, plansBefore, type SequenceSettings } from "./sequence_settings.ts";
+import { isDeviceScore, plansBefore } from "./sequence_settings.ts";
 import type { PolicyShape, PolicyStep } from "./buffers.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 
@@ -322,7 +322,10 @@ function meanChurn(before: readonly Selection[], after: readonly Selection[]): n
  * tokens before each step, any token may be chosen, the earlier of two equal ones first, and no chosen token has to be
  * loaded.
  */
-export function plansOnDevice({ settings }: SequenceSettings, store: StoreKind): boolean {
+export function plansOnDevice(
+  { settings }: { readonly settings: readonly { readonly policy: ResolvedPolicy }[] },
+  store: StoreKind,
+): boolean {
   return store === "resident" && settings.every(({ policy }) => isStandard(policy));
 }
 

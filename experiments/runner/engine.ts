@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UsageError } from "../../core/check.ts";
+import { RequirementError, UsageError } from "../../core/check.ts";
 import { bbh } from "../../data/bbh.ts";
 import type { Dataset } from "../../data/dataset.ts";
 import { embeddedPair, verifyEmbedded } from "../../data/embedded.ts";
@@ -22,7 +22,7 @@ import {
   type Device,
 } from "../../gpu/device.ts";
 import { driverEntry } from "../../gpu/driver.ts";
-import { openDevice } from "../../gpu/open_device.ts";
+import { checkHeeded, openDevice } from "../../gpu/open_device.ts";
 import { shapesName } from "../../kernels/shapes.ts";
 import type { DatasetName, ExperimentModel, ExperimentText, ModelRole } from "../experiment.ts";
 import { checkoutCommit } from "./commit.ts";
@@ -84,24 +84,26 @@ export const DATASETS: Readonly<Record<DatasetName, Dataset>> = {
  * @param options Device, data folder, progress.
  * @returns The engine; disposing it frees its models, and its device if it opened one.
  * @throws {GpuError} If the device asked for is not there.
+ * @throws {RequirementError} If the device would pass over an option.
  */
 export async function openEngine(
   options: EngineOptions = {},
 ): Promise<Engine & { readonly device: Device }> {
   const { device: wanted = "auto", threads, activationBits, onProgress, onWarning } = options;
   const backend = typeof wanted === "string" ? wanted : wanted.info.backend;
+  const given = {
+    ...(threads !== undefined && { threads }),
+    ...(activationBits !== undefined && { activationBits }),
+    ...((options.shapes ?? "auto") !== "auto" && { shapes: {} }),
+  };
+  if (typeof wanted !== "string") refuseDeviceOptions(Object.keys(given));
+  if (backend !== "auto") checkHeeded(backend, given);
   const shapes = await readShapes(options.shapes ?? "auto", backend);
   await using stack = new AsyncDisposableStack();
   const device = typeof wanted === "string"
-    ? stack.use(
-      await openDevice({
-        backend: wanted,
-        ...(threads !== undefined && { threads }),
-        ...(shapes !== undefined && { shapes }),
-        ...(activationBits !== undefined && { activationBits }),
-      }),
-    )
+    ? stack.use(await openDevice({ backend: wanted, ...given, ...(shapes && { shapes }) }))
     : wanted;
+  checkHeeded(device.info.backend, given); // the one that auto has taken
   const owned = stack.move();
   return {
     device,
@@ -123,6 +125,16 @@ export async function openEngine(
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** A device that is open already keeps what it was opened with. */
+function refuseDeviceOptions(given: readonly string[]): void {
+  if (given.length === 0) return;
+  throw new RequirementError({
+    action: "open an engine on a device that is open",
+    requirement: "threads, shapes and activationBits must be left out",
+    current: given.join(", "),
+  });
 }
 
 function embeddedReference(role: ModelRole): string {

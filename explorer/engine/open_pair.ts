@@ -65,7 +65,9 @@ export async function openPair(
   // An open pair is on its device; a part of it must not answer for one that was not dropped this time.
   files.clear();
   const places = await placesOf(source, files, onProgress);
-  const device = stack.use(await openDevice({ backend, threads: freeThreads() }));
+  const device = stack.use(
+    await openDevice({ backend, ...(backend !== "webgpu" && { threads: freeThreads() }) }),
+  );
   const load = async (role: string, address: string, knownTokenizer?: Tokenizer) =>
     stack.use(
       await loadModel(address, {

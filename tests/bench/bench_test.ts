@@ -4,12 +4,12 @@
  * @module
  */
 
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { measureCeiling } from "../../bench/ceiling.ts";
 import { startClock } from "../../bench/speed.ts";
 import { DEVICE_OPTIONS, deviceOpeners, Options, timesOf } from "../../bench/timing.ts";
-import { UsageError } from "../../core/check.ts";
+import { RequirementError, UsageError } from "../../core/check.ts";
 
 const root = new URL("../../", import.meta.url);
 
@@ -44,6 +44,27 @@ Deno.test("devices are given as lists or several times, the CPU once for each nu
   const several = ["--device=cpu", "--threads=1", "--threads=2", "--device=reference"];
   assertEquals(await described(...several), expected);
   assertThrows(() => deviceOpeners(new Options(["--device", "gpu"], DEVICE_OPTIONS)), UsageError);
+  for (const [words, device] of [["--threads=2", "reference"], ["--shapes=wide", "cpu"]] as const) {
+    const refused = () => described(`--device=${device}`, words);
+    await assertRejects(refused, RequirementError, `current value is ${device}`);
+  }
+});
+
+Deno.test("numbers of benchmarks are refused as they were typed", () => {
+  const options = (...args: string[]) => new Options(args, DEVICE_OPTIONS);
+  for (const text of ["two", "", "1.5", "-1", "NaN", "1,x"]) {
+    const wrong = text.split(",").at(-1)!;
+    assertThrows(
+      () => options(`--threads=${text}`).counts("threads"),
+      UsageError,
+      `--threads must list integers of at least 1: current value is ${wrong}`,
+    );
+  }
+  assertThrows(
+    () => options("--threads=1", "--threads=2").count("threads"),
+    UsageError,
+    "--threads must be one integer: current value is 1,2",
+  );
 });
 
 Deno.test("timesOf() gives medians and quartiles of both clocks", () => {

@@ -128,6 +128,8 @@ Deno.test("evaluate refuses what it cannot do, in one sentence", async () => {
     [["--budgets", "0.1,2x"], "--budgets: a budget must be a share above 0 and at most 1"],
     [["--shard", "4/3"], "--shard must be a part and the number of parts, as 3/16"],
     [["--lengths", "1k"], "--lengths must list numbers of tokens"],
+    [["--lengths", "1024"], "--lengths must go with ruler: current value is microworld"],
+    [["--too-long", "leave out"], "--too-long must go with longbench: current value is microworld"],
     [["--accept-code", "abc"], "--accept-code must be any or hashes"],
     [["--merge", "--out", "x"], "--merge must name folders"],
     [["--merge", "x"], "--out must be given with --merge"],

@@ -399,6 +399,9 @@ Deno.test("info --verified prints the register without opening anything", async 
   const named = await run(["info", "a.gguf", "--verified"]);
   assertEquals(named.code, 2);
   assertMatch(named.error, /--verified must come without MODEL: current value is a\.gguf/);
+  const device = await run(["info", "--verified", "--device", "cpu"]);
+  assertEquals([device.code, device.out], [2, ""]);
+  assertMatch(device.error, /--verified and --device exclude each other/);
   assertEquals(verifiedText([]), "No model was verified.\n");
 });
 

@@ -50,6 +50,13 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--ahead", "8", "--stats"], /--ahead and --stats exclude each other/],
     [["--ahead", "8", "--top-k", "2"], /--ahead and --top-k exclude each other/],
     [["--ahead", "8", "--speculate", "2"], /--ahead and --speculate exclude each other/],
+    [["--ahead", "8", "--small-tokens", "own"], /--ahead and --small-tokens exclude each other/],
+    [["--ahead", "8", "--store", "tiered"], /--ahead: the --store must be resident/],
+    [
+      ["--ahead", "8", "--policy", "h2o"],
+      /--ahead: the policy must choose .*: current policy is h2o/,
+    ],
+    [["--temperature", "0", "--top-k", "2"], /--top-k must go with a --temperature above 0/],
     [["--block", "shared"], /--block must come with --speculate/],
     [["--speculate", "2", "--block", "one"], /--block must be one of shared, per_query/],
     [["--trace", "1"], /--trace must come with --json/],
@@ -60,6 +67,19 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
       /--small must be given with --large for a policy that asks the small model/,
     ],
     [["--small", "s.gguf"], /--large must be given with --small/],
+    [
+      ["--large", "l.gguf", "--small", "s.gguf", "--policy", "h2o"],
+      /--small must go with a policy that asks the small model, .*: current value is h2o/,
+    ],
+    [["--match-map", "m.json", "--rematch", "9"], /--match-map and --rematch exclude each other/],
+    [
+      ["--match-by", "cosine", "--match-ties", "first"],
+      /--match-ties must go with --match-by jaccard: current value is cosine/,
+    ],
+    [
+      ["--match-by", "cosine", "--match-top", "0.1"],
+      /--match-top must go with --match-by jaccard: current value is cosine/,
+    ],
     [["--match-top", "0"], /--match-top must be a share above 0/],
     [["--match-top", "2"], /as 40t: current value is 2/],
     [["--match-side", "left"], /--match-side must be one of head, tail, tail_rows/],

@@ -79,6 +79,9 @@ Deno.test("reproduce decodes your own pair under policies only if asked to", asy
   assertEquals(await ran(...pair), ["first"]);
   assertEquals(await ran(...pair, "--policies"), ["first", "second"]);
   assertEquals(await ran("second", ...pair), ["second"]);
+  const { code, error } = await run(["--policies"], experiments);
+  assertEquals(code, 2);
+  assertMatch(error, /--policies must go with --large: current value is --policies alone/);
 });
 
 /** Every file below a folder. */

@@ -63,7 +63,11 @@ for (const [name, file] of Object.entries(FILES)) {
       ignore: path === undefined ||
         backend !== "cpu" && (name !== "smollm2-135m" || !canRound(bits)),
       async fn() {
-        using device = await openDevice({ backend, threads: 0, activationBits: bits });
+        using device = await openDevice({
+          backend,
+          ...(backend === "cpu" && { threads: 0 }),
+          activationBits: bits,
+        });
         const found = await compareModel(name, path!, device);
         const figures = JSON.stringify(found);
         assert(found.same >= same * found.compared, figures);

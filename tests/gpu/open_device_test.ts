@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { GpuError, RequirementError } from "../../core/check.ts";
-import { askedActivationBits } from "../../gpu/device.ts";
-import { adapterSummary, openDevice } from "../../gpu/open_device.ts";
+import { askedActivationBits, type Backend } from "../../gpu/device.ts";
+import { adapterSummary, openDevice, type OpenDeviceOptions } from "../../gpu/open_device.ts";
 import { NEEDED_LIMITS, openGpu } from "../../gpu/webgpu_adapter.ts";
 import { gpuBackend, hasGpu } from "../support/gpu.ts";
 
@@ -16,6 +16,30 @@ Deno.test("openDevice refuses a back end it does not know", async () => {
   await assertRejects(() => openDevice({ backend }), RequirementError, "current value is cuda");
 });
 
+Deno.test("openDevice refuses an option that the back end would pass over, and takes it with auto", async () => {
+  const given: [OpenDeviceOptions, Backend[]][] = [
+    [{ threads: 2 }, ["webgpu", "dawn", "reference"]],
+    [{ shapes: { kind: "wide" } }, ["cpu", "reference"]],
+    [{ requiredFeatures: ["subgroups"] }, ["cpu", "reference"]],
+    [{ activationBits: 8 }, ["reference"]],
+  ];
+  for (const [options, backends] of given) {
+    for (const backend of backends) {
+      await assertRejects(
+        () => openDevice({ backend, ...options }),
+        RequirementError,
+        `: current value is ${backend}`,
+      );
+    }
+  }
+  const refused = await assertRejects(() => openDevice({ backend: "webgpu", threads: 2 }));
+  assertEquals(
+    (refused as Error).message,
+    "Cannot open a device with a number of threads: the device must be cpu: current value is webgpu",
+  );
+  using _device = await openDevice({ threads: 0, shapes: { kind: "wide" } });
+});
+
 Deno.test("openDevice with 8-bit activations names them, and refuses other numbers, and twins", async () => {
   using device = await openDevice({ backend: "cpu", threads: 0, activationBits: 8 });
   const { activationBits, description } = device.info;
@@ -27,7 +51,7 @@ Deno.test("openDevice with 8-bit activations names them, and refuses other numbe
   await assertRejects(
     refused,
     RequirementError,
-    "backend must be webgpu, dawn or cpu: current value is reference",
+    "the device must be webgpu or dawn or cpu: current value is reference",
   );
   const odd = () => openDevice({ backend: "cpu", activationBits: 4 as 8 });
   await assertRejects(odd, RequirementError, "activationBits must be one of 16, 8");

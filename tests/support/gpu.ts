@@ -74,7 +74,8 @@ const shared = new Map<Backend, Promise<Device>>();
  */
 export function testDevice(backend: Backend = gpuBackend): Promise<Device> {
   // Without threads nothing outlives a test; how many there are changes no bit of a result.
-  const known = shared.get(backend) ?? openDevice({ backend, threads: 0 });
+  const known = shared.get(backend) ??
+    openDevice({ backend, ...(backend === "cpu" && { threads: 0 }) });
   shared.set(backend, known);
   return known;
 }
