@@ -153,6 +153,7 @@ export async function randomModel(
       finalNorm,
       head: [{ weight: head, outputOffset: 0 }],
       byteLength,
+      isFreed: () => owned.disposed,
       [Symbol.dispose]: close,
     },
     fileTensorBytes: byteLength,

@@ -302,7 +302,7 @@ function checkNames(
  */
 export function checkAlive(action: string, isDisposed: boolean): void {
   if (!isDisposed) return;
-  throw new GpuError(`Cannot ${action}: the device must be alive: it was disposed`);
+  throw new GpuError(`Cannot ${action}: the device must be alive: current state is disposed`);
 }
 
 /**
@@ -326,7 +326,7 @@ export function checkBuffer<Own extends { readonly isDestroyed: boolean }>(
     });
   }
   if (!own.isDestroyed) return own;
-  throw new GpuError(`Cannot ${action}: ${label} must be alive: it was disposed`);
+  throw new GpuError(`Cannot ${action}: ${label} must be alive: current state is disposed`);
 }
 
 /**
@@ -341,7 +341,7 @@ export function checkRecording<Own extends { readonly isDestroyed: boolean }>(
   own: Own | undefined,
 ): Own {
   if (own && !own.isDestroyed) return own;
-  const state = own ? "it was disposed" : "it was made by another";
+  const state = own ? "current state is disposed" : "current owner is another device";
   throw new GpuError(
     `Cannot ${action}: the recording must be alive and of this device: ${state}`,
   );

@@ -282,7 +282,7 @@ class WorkerPool implements CpuThreads {
       this.#signal(words, offset, Atomics.load(words, index) + 1);
     }
     for (const worker of this.#workers) worker.terminate();
-    this.#fail("Cannot compute: the device must be alive: it was disposed");
+    this.#fail("Cannot compute: the device must be alive: current state is disposed");
   }
 
   /** Waits for a promise, or throws when a worker fails. */

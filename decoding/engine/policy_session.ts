@@ -50,7 +50,7 @@ import { RunAhead } from "./run_ahead.ts";
 export class PolicySession implements Disposable {
   readonly #options: PolicySessionOptions;
   readonly #parts: EngineParts;
-  readonly #calls = new Calls();
+  readonly #calls: Calls;
   #store: PolicyStore | undefined;
   #state: DecodeState | undefined;
   /** Index of the keys in the cache, of policies that rank within layers; made before tokens leave the device. */
@@ -79,6 +79,8 @@ export class PolicySession implements Disposable {
     const { chunk = defaultChunk(pair.large.device.info) } = options;
     checkTurnBlock(batch.settings, { ...options, chunk: Math.min(chunk, capacity) });
     this.#options = { ...options, capacity };
+    const isSmallUsed = batch.settings.some(({ policy }) => policy.saliencySource === "small");
+    this.#calls = new Calls("session", isSmallUsed ? [pair.large, pair.small!] : [pair.large]);
     this.#parts = createEngineParts(pair, batch, this.#options);
     this.#ahead = new RunAhead(this.#parts, (state) => this.#submit(state, true));
   }
@@ -321,6 +323,7 @@ export class PolicySession implements Disposable {
 
   /** Frees caches and activations, as the end of `using` does. */
   close(): void {
+    this.#calls.close();
     this.#ahead[Symbol.dispose]();
     this.#blocks?.[Symbol.dispose]();
     this.#state?.[Symbol.dispose]();

@@ -50,7 +50,7 @@ export class SpeculativeSession implements Disposable {
   readonly #options: SpeculativeOptions & { readonly block: BlockSelection };
   readonly #parts: SpeculativeParts;
   readonly #recorder = new SpeculationRecorder();
-  readonly #calls = new Calls();
+  readonly #calls: Calls;
   /** The text so far, including the token that comes next. */
   readonly #tokens: number[] = [];
   /** The block whose rows `step` reports. */
@@ -73,6 +73,7 @@ export class SpeculativeSession implements Disposable {
     checkPair(pair, options.policy);
     refuseOwnTokens(pair.small, "speculate");
     this.#pair = { large: pair.large, small: pair.small! };
+    this.#calls = new Calls("session", [pair.large, pair.small!]);
     this.#options = { ...options, ...speculation, capacity: wholeCapacity(options.capacity) };
     this.#parts = createSpeculativeParts(this.#pair, this.#options);
   }
@@ -221,6 +222,7 @@ export class SpeculativeSession implements Disposable {
 
   /** Frees caches and activations, as the end of `using` does. */
   close(): void {
+    this.#calls.close();
     this.#parts[Symbol.dispose]();
   }
 

@@ -8,7 +8,7 @@ import type { FullCache } from "../../cache/full_cache.ts";
 import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { Model } from "../../models/load.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
-import { Calls } from "./calls.ts";
+import { Calls, checkOpen } from "./calls.ts";
 import { forkCache } from "./fork_cache.ts";
 import { createForwardState } from "./forward_state.ts";
 import { HeldTokens } from "./held_tokens.ts";
@@ -46,7 +46,7 @@ export class Session implements Disposable {
   readonly #hasNext: boolean[];
   /** Sequences whose sums hold a part of a call that failed. */
   readonly #partSums = new Set<number>();
-  readonly #calls = new Calls();
+  readonly #calls: Calls;
   readonly #pace = new Pace();
   readonly #chunk: number;
   readonly #owned: DisposableStack;
@@ -56,10 +56,12 @@ export class Session implements Disposable {
    *
    * @param model Model to run.
    * @param options Sizes and extras.
-   * @throws {RequirementError} If the capacity exceeds the model's context length.
+   * @throws {RequirementError} If the capacity exceeds the model's context length, or the model has been closed.
    * @throws {GpuError} If the device has too little memory.
    */
   constructor(model: Model, options: SessionOptions) {
+    checkOpen(model, "start a session");
+    this.#calls = new Calls("session", [model]);
     const { config, device } = model;
     const { capacity, sequences = 1 } = options;
     const tokens = { value: capacity, min: 1, max: config.contextLength };
@@ -419,6 +421,7 @@ export class Session implements Disposable {
 
   /** Frees cache and activations, as the end of `using` does. */
   close(): void {
+    this.#calls.close();
     this.#runner[Symbol.dispose]();
     this.#state.cache[Symbol.dispose]();
     this.#owned.dispose();

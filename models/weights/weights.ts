@@ -61,6 +61,8 @@ export interface ModelWeights extends Disposable {
   readonly head: readonly Projection[];
   /** Bytes on the device. */
   readonly byteLength: number;
+  /** Whether they have been freed. */
+  isFreed(): boolean;
 }
 
 /** Where weights come from and go to. */
@@ -106,6 +108,7 @@ export async function loadWeights(
     finalNorm,
     head,
     byteLength: device.usage.liveBytes - before,
+    isFreed: () => owned.disposed,
     [Symbol.dispose]: () => owned.dispose(),
   };
 }

@@ -255,7 +255,7 @@ eachDevice("disposed buffers and recordings are refused by name", async (device)
   const recording = await device.record("step", [add(buffer, other, 1)]);
   device.submit(recording);
   buffer[Symbol.dispose]();
-  const text = "short-lived must be alive: it was disposed";
+  const text = "short-lived must be alive: current state is disposed";
   assertThrows(() => device.submit(recording), GpuError, `Cannot run step: ${text}`);
   assertThrows(() => device.write(buffer, 0, new Uint32Array(1)), GpuError, text);
   await assertRejects(() => device.read(buffer), GpuError, text);
@@ -280,7 +280,7 @@ eachDevice("buffers and recordings of another device are refused", async (device
 eachDevice("a disposed device refuses everything", async (device) => {
   const buffer = device.createBuffer("words", 4);
   device[Symbol.dispose]();
-  const text = "the device must be alive: it was disposed";
+  const text = "the device must be alive: current state is disposed";
   assertThrows(() => device.createBuffer("more", 4), GpuError, text);
   assertThrows(() => device.write(buffer, 0, new Uint32Array(1)), GpuError, text);
   assertThrows(() => device.submit(), GpuError, text);

@@ -46,6 +46,22 @@ async function refuses(call: () => Promise<unknown>, requirement: string): Promi
   assertEquals((await assertRejects(call, RequirementError)).requirement, requirement);
 }
 
+Deno.test("sessions refuse a model that is closed, before and after they start", async () => {
+  let isFreed = false;
+  const { large } = pair;
+  const closing = { ...large, weights: { ...large.weights, isFreed: () => isFreed } };
+  using session = new Session(closing, SIZE);
+  using policySession = new PolicySession({ ...pair, large: closing }, POLICY);
+  await session.prefill(PROMPT);
+  await policySession.prefill(PROMPT);
+  isFreed = true;
+  const text = `the model ${large.name} must be open: current state is closed`;
+  await assertRejects(() => session.decode(1), RequirementError, `Cannot decode: ${text}`);
+  await assertRejects(() => policySession.step(), RequirementError, `Cannot decode: ${text}`);
+  const again = () => new PolicySession({ ...pair, large: closing }, POLICY);
+  assertThrows(again, RequirementError, `Cannot start a session: ${text}`);
+});
+
 const BUSY = "the session must have finished its last call";
 
 /** Ends a prefill after its first chunk, or once it has run some tokens. */
@@ -56,6 +72,18 @@ function aborting(tokens = 1) {
 }
 
 for (const [name, open] of Object.entries(KINDS)) {
+  Deno.test(`${name} that is closed, or whose model is, says so`, async () => {
+    const { session, decode } = open();
+    await session.prefill(PROMPT);
+    session.close();
+    session.close();
+    const message = async (call: () => Promise<unknown>) =>
+      (await assertRejects(call, RequirementError)).message;
+    const ending = "the session must be open: current state is closed";
+    assertEquals(await message(decode), `Cannot decode: ${ending}`);
+    assertEquals(await message(() => session.prefill(PROMPT)), `Cannot run a prompt: ${ending}`);
+  });
+
   Deno.test(`${name} refuses a call while another one runs, which is not disturbed`, async () => {
     const expected = open();
     using _expected = expected.session;
