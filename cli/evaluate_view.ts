@@ -8,15 +8,12 @@ import { counted } from "../core/counted.ts";
 import { budgetText } from "../cache/budget.ts";
 import { printableText } from "../core/printable.ts";
 import type { ProgressState } from "../core/progress.ts";
-import { clearLines, fitLine, formatDuration } from "../core/terminal_view.ts";
+import { clearLines, fitLine, formatDuration, LINE_MS } from "../core/terminal_view.ts";
 import type { AnswerRow } from "../evaluation/answer_row.ts";
 import type { EvaluationPlan, EvaluationState } from "../evaluation/evaluate.ts";
 import type { QueueState } from "../evaluation/queue/evaluator.ts";
 import { type EvaluationSetting, settingName } from "../evaluation/settings.ts";
 import type { CommandIo } from "./command.ts";
-
-/** Time between two lines where nothing is drawn over. */
-const LINE_MS = 30_000;
 
 /** Score of an item by the rows of its seeds, and how many rows there will be. */
 interface Tally {

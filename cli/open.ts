@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Progress } from "../core/progress.ts";
+import type { Progress, ProgressState } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
 import { ACTIVATION_BITS, type ActivationBits, BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
@@ -64,7 +64,10 @@ export async function openEngineFor(
 ): Promise<Engine> {
   const dataFolder = call.value("data");
   const { isInteractive } = options.io;
-  options.progress?.describe("opening");
+  const { progress } = options;
+  progress?.describe("opening");
+  /** What was being done when loading began. */
+  let before: ProgressState | undefined;
   return await openEngine({
     device: call.required("device") as NonNullable<EngineOptions["device"]>,
     ...(call.has("threads") && {
@@ -75,9 +78,15 @@ export async function openEngineFor(
     }),
     shapes: call.required("shapes"),
     ...(dataFolder === undefined ? {} : { dataFolder }),
-    onProgress(detail, share) {
-      options.progress?.describe(detail, `${Math.floor(100 * share)}%`);
-      options.progress?.exclude();
+    onProgress(loading, share) {
+      if (!progress) return;
+      before ??= progress.state;
+      if (share < 1) progress.describe(loading, `${Math.floor(100 * share)}%`);
+      else {
+        progress.describe(before.stage, before.detail);
+        before = undefined;
+      }
+      progress.exclude();
     },
     // The progress line is taken away, and drawn again below.
     onNotice: (notice) => options.io.error(`${isInteractive ? CLEAR_LINE : ""}${notice}\n`),

@@ -1,5 +1,5 @@
 /**
- * Progress as text: one line that is overwritten, or one line per stage.
+ * Progress as text: one line that is overwritten, or a new line now and then.
  *
  * @module
  */
@@ -46,15 +46,18 @@ export const CLEARING = /^(?:\r\x1b\[2K|\x1b\[\d+A\r\x1b\[J)/;
 export interface Terminal {
   /** Writes text without adding a line end. */
   readonly write: (text: string) => void;
-  /** Whether lines can be overwritten; if not, one line per stage is written. */
+  /** Whether lines can be overwritten; if not, new ones are written now and then. */
   readonly isInteractive: boolean;
   /** Width in characters. */
   readonly columns: () => number;
 }
 
+/** Time between two lines of one stage where nothing can be overwritten. */
+export const LINE_MS = 30_000;
+
 /**
- * Shows progress as one line that is overwritten or, where that is not possible, as one line per
- * stage and one at the end.
+ * Shows progress as one line that is overwritten or, where that is not possible, as a line at the start of each stage, one
+ * every {@linkcode LINE_MS} within it, and one at the end.
  */
 export function terminalView(terminal: Terminal): ProgressView {
   if (!terminal.isInteractive) return plainView(terminal.write);
@@ -65,15 +68,18 @@ export function terminalView(terminal: Terminal): ProgressView {
 }
 
 function plainView(write: (text: string) => void): ProgressView {
-  let last = "";
+  let [last, lastMs] = ["", 0];
   return (state) => {
-    const name = `${state.label}: ${state.stage}`;
-    if (state.isFinal) {
+    const { label, stage, detail, elapsedMs, isFinal } = state;
+    const name = `${label}: ${stage}`;
+    const isNew = name !== last;
+    if (isFinal) {
       last = "";
-      write(`${state.label}: ended after ${formatDuration(state.elapsedMs)}\n`);
-    } else if (state.stage !== "" && name !== last) {
-      last = name;
-      const parts = [printableText(name), shareText(state), remainingText(state)];
+      write(`${label}: ended after ${formatDuration(elapsedMs)}\n`);
+    } else if (stage !== "" && (isNew || elapsedMs - lastMs >= LINE_MS)) {
+      [last, lastMs] = [name, elapsedMs];
+      const within = isNew ? "" : printableText(detail);
+      const parts = [printableText(name), within, shareText(state), remainingText(state)];
       write(`${parts.filter(Boolean).join(", ")}\n`);
     }
   };

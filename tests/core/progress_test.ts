@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { Progress, type ProgressState } from "../../core/progress.ts";
-import { fitLine, formatDuration, terminalView } from "../../core/terminal_view.ts";
+import { fitLine, formatDuration, LINE_MS, terminalView } from "../../core/terminal_view.ts";
 
 /** Progress with a clock that the test moves. */
 function fixture(options: { total?: number } = {}) {
@@ -139,7 +139,7 @@ Deno.test("terminalView() overwrites one line on a screen", () => {
   assertMatch(text, /100% 2\.0 s\n$/);
 });
 
-Deno.test("terminalView() writes a line per stage where lines cannot be overwritten", () => {
+Deno.test("terminalView() writes a line per stage, and every half minute, where lines cannot be overwritten", () => {
   const lines: string[] = [];
   const view = terminalView({
     write: (part) => lines.push(part),
@@ -147,10 +147,13 @@ Deno.test("terminalView() writes a line per stage where lines cannot be overwrit
     columns: () => 80,
   });
   for (const state of [{ ...STATE, stage: "" }, STATE, { ...STATE, detail: "4/8" }]) view(state);
+  view({ ...STATE, detail: "5/8", elapsedMs: STATE.elapsedMs + LINE_MS });
+  view({ ...STATE, detail: "6/8", elapsedMs: STATE.elapsedMs + LINE_MS + 1000 });
   view({ ...STATE, stage: "fig_8" });
   view({ ...STATE, isFinal: true });
   assertEquals(lines, [
     "Reproduce: fig_2, 30%, 4.0 s left\n",
+    "Reproduce: fig_2, 5/8, 30%, 4.0 s left\n",
     "Reproduce: fig_8, 30%, 4.0 s left\n",
     "Reproduce: ended after 2.0 s\n",
   ]);
