@@ -318,6 +318,14 @@ Deno.test("docs/results.md: numbers in sentences are the stored ones, and none i
   assertEquals(intervals ?? [], []);
 });
 
+Deno.test("README.md: the cosine of matched heads of the real pair is the stored one", async () => {
+  await compareWords("README.md", [
+    "have a cosine of #[], #[] above random ones",
+    claim(observed("fig1c"), "meanCosine"),
+    claim(observed("fig1c"), "gainOverRandom"),
+  ]);
+});
+
 Deno.test("README.md: the excerpt of the verdicts has stored results of the command above it", async () => {
   const excerpt = [...read("README.md").matchAll(/^(C\d\d) (.+?) {2,}(.+?) {2,}(.+?) {2,}(.+)$/gm)];
   assert(excerpt.length >= 3);
