@@ -6,6 +6,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { checkInteger, LabError, RequirementError, UsageError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import {
@@ -238,9 +239,11 @@ export async function tune(
   const path = options.values.out || tunedPath(key);
   await writeTuned(path, tuned);
   const use = options.values.out ? path : "tuned";
-  const counts = [products, attention].map((one) => Object.keys(one).length);
+  const [matrixTiles, headTiles] = [products, attention].map((one) => Object.keys(one).length);
   console.log(
-    `${counts[0]} products, attention ${counts[1]} times in ${path}; --shapes ${use} takes them`,
+    `${counted(matrixTiles!, "product")}, attention ${
+      counted(headTiles!, "time")
+    } in ${path}; --shapes ${use} takes them`,
   );
   return { path, shapes: tuned };
 }

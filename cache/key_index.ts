@@ -5,6 +5,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { RequirementError } from "../core/check.ts";
 import type { CacheBudget } from "./budget.ts";
 import { type SketchBits, sketchTokenBytes } from "../kernels/key_sketch.ts";
@@ -89,7 +90,9 @@ export function withoutIndex(
   if (left >= 1) return { tokens: left };
   throw new RequirementError({
     action,
-    requirement: `the budget must be at least ${Math.ceil(needed) + 1} of ${tokens} tokens`,
+    requirement: `the budget must be at least ${Math.ceil(needed) + 1} of ${
+      counted(tokens, "token")
+    }`,
     current: Math.floor(entries),
   });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { RequirementError } from "../core/check.ts";
 import { type CacheBudget, halfEntries, type TierCounts } from "./budget.ts";
 import type { Policy, PrunedLayer, Selection } from "./policy.ts";
@@ -44,7 +45,9 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
   if (used > allowed) {
     throw wrong(
       `hold at most ${allowed} half-entries (${countsText(counts)})`,
-      `holds ${used}, ${full.length} tokens with key and value and ${valueOnly.length} with value only`,
+      `holds ${used}, ${
+        counted(full.length, "token")
+      } with key and value and ${valueOnly.length} with value only`,
     );
   }
   const seen = new Uint8Array(tokens);
@@ -62,7 +65,7 @@ export function checkPlan(selection: Selection, at: PlanPlace): void {
     }
   }
   if (full.at(-1) !== tokens - 1) {
-    throw wrong("keep the newest token", `ends at ${full.at(-1)} of ${tokens} tokens`);
+    throw wrong("keep the newest token", `ends at ${full.at(-1)} of ${counted(tokens, "token")}`);
   }
   if (policy.candidates === "all") return;
   const before = new Set(at.held).add(tokens - 1);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { RequirementError } from "../core/check.ts";
 import type { CacheBudget, CountRequest, LayerPlace, LayerWindows, TierCounts } from "./budget.ts";
 import type { ResolvedPolicy } from "./policy_options.ts";
@@ -88,10 +89,10 @@ export function fullLayerBudget(
   if (!(left >= 1)) {
     throw new RequirementError({
       action: `plan under ${name}`,
-      requirement: `with windowed counted, the budget must exceed the ${inWindows} tokens of the ${
-        windows.length - full
-      } layers with a window`,
-      current: `${Math.floor(granted)} tokens of all layers at a length of ${length}`,
+      requirement: `with windowed counted, the budget must exceed the ${
+        counted(inWindows, "token")
+      } of the ${counted(windows.length - full, "layer")} with a window`,
+      current: `${counted(Math.floor(granted), "token")} of all layers at a length of ${length}`,
     });
   }
   if ("tokens" in budget) return { tokens: Math.floor(left) };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { type CacheBudget, parseBudget } from "../cache/budget.ts";
 import { POLICIES } from "../cache/policies/mod.ts";
 import { Progress } from "../core/progress.ts";
@@ -34,6 +35,7 @@ import type { ItemScore } from "../evaluation/summary.ts";
 import { engineCode } from "../evaluation/work.ts";
 import {
   comparedEvaluation,
+  leftOutText,
   writeEvaluationOutputs,
 } from "../experiments/report/evaluation_outputs.ts";
 import { hostEnvironment, type OpenEngine } from "../experiments/runner/engine.ts";
@@ -223,7 +225,7 @@ async function answer(
       progress.extend(known + open.reduce((sum, one) => sum + one.settings.length, 0));
       progress.advance({ items: known, isFree: true });
       if (skipped.length > 0) {
-        onWarning(`${skipped.length} items do not fit the context and are left out`);
+        onWarning(leftOutText(skipped.length));
       }
     },
     onProgress: (state) => view.state(state),
@@ -352,7 +354,9 @@ async function merge(call: CommandCall, io: CommandIo, accept: Accepted): Promis
   await using folder = await EvaluationFolder.open(path, { models, isLocked, onWarning });
   const there = new Set(folder.rows.map(({ id }) => id));
   await folder.append(rows.filter(({ id }) => !there.has(id)));
-  io.error(`${rows.length} lines of ${call.operands.length} folders joined.\n`);
+  io.error(
+    `${counted(rows.length, "line")} of ${counted(call.operands.length, "folder")} joined.\n`,
+  );
   return await gradeAgain(call, io, { folder, ...accept });
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { budgetText } from "../cache/budget.ts";
 import { printableText } from "../core/printable.ts";
 import type { ProgressState } from "../core/progress.ts";
@@ -67,9 +68,9 @@ export class EvaluateView {
   /** Learns what a queue holds. */
   queue({ taken, waiting }: QueueState): void {
     this.#speed = taken > 0
-      ? `workers have ${taken} pieces, ${waiting} wait`
+      ? `workers have ${counted(taken, "piece")}, ${waiting} waiting`
       : waiting > 0
-      ? `${waiting} pieces wait for workers (deno task worker)`
+      ? `${counted(waiting, "piece")} waiting for workers (deno task worker)`
       : "";
   }
 
@@ -121,7 +122,7 @@ export class EvaluateView {
         }
       }
     }
-    return `${count}/${total} answers`;
+    return `${count}/${counted(total, "answer")}`;
   }
 
   #draw(progress: ProgressState): void {

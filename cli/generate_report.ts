@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { type StepQuality, summarizeQuality } from "../analysis/quality.ts";
 import { compareTexts, type TextQuality } from "../analysis/quality_text.ts";
 import type { GenerationStatistics, ModelBytes } from "../decoding/text/statistics.ts";
@@ -166,7 +167,9 @@ export function runObject(
  */
 export function qualityText(quality: readonly StepQuality[]): string {
   const { steps, meanKl, medianKl, sameChoiceShare } = summarizeQuality(quality);
-  return `${steps} forced steps against the full cache: mean KL ${meanKl.toFixed(4)} nats, ` +
+  return `${counted(steps, "forced step")} against the full cache: mean KL ${
+    meanKl.toFixed(4)
+  } nats, ` +
     `median ${medianKl.toFixed(4)}, same choice ${(100 * sameChoiceShare).toFixed(1)} %\n`;
 }
 
@@ -259,7 +262,7 @@ export function uncompressedText(
   }
   const reason = tokens < policy.minimumTokens
     ? `${policy.name} keeps every token below ${policy.minimumTokens} (--minimum-tokens), and there are ${tokens}`
-    : `the budget of ${policy.name} covers all ${tokens} tokens`;
+    : `the budget of ${policy.name} covers the whole text of ${counted(tokens, "token")}`;
   return `Nothing was compressed: ${reason}\n`;
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { formatDuration } from "../core/terminal_view.ts";
 import { engineCode } from "../evaluation/work.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
@@ -86,9 +87,10 @@ async function run(openEngine: OpenEngine, call: CommandCall, io: CommandIo): Pr
     onNotice: (notice) => io.error(`${notice}\n`),
     onPiece({ task, id, questions, settings }) {
       const [items, ways] = [questions.length, settings.length];
-      io.error(`${task}: ${items} items under ${ways} settings (piece ${id.slice(0, 12)})\n`);
+      const work = `${counted(items, "item")} under ${counted(ways, "setting")}`;
+      io.error(`${task}: ${work} (piece ${id.slice(0, 12)})\n`);
     },
   });
-  io.error(`${answers} answers in ${formatDuration(performance.now() - start)}\n`);
+  io.error(`${counted(answers, "answer")} in ${formatDuration(performance.now() - start)}\n`);
   return EXIT.ok;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { removeUnfinished, writeFileAtomic } from "../core/atomic_file.ts";
@@ -307,7 +308,7 @@ export class EvaluationFolder implements AsyncDisposable {
 }
 
 function tornText(file: string, bytes: number): string {
-  return `the last line of ${file} was not whole, and its ${bytes} bytes are dropped`;
+  return `the last line of ${file} was not whole, and ${counted(bytes, "byte")} of it dropped`;
 }
 
 async function writeJson(folder: string, summary: EvaluationSummary): Promise<void> {

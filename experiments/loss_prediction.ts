@@ -5,6 +5,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { heldOutPredictions, rankCorrelation } from "../analysis/prediction.ts";
 import { bootstrapInterval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";
@@ -135,7 +136,9 @@ function scoresOf({ scores }: GradedAnswers, id: string): Record<string, number>
 function summarise(input: SummaryInput): ExperimentResult {
   const texts = input.units.flatMap(({ value }) => value ? [value as unknown as TextLoss] : []);
   if (texts.length < LEAST_TEXTS) {
-    const notes = [`Needs ${LEAST_TEXTS} texts with two tokens each; there are ${texts.length}.`];
+    const notes = [
+      `Needs ${LEAST_TEXTS} texts with two tokens each; the count is ${texts.length}.`,
+    ];
     return { values: {}, tables: [], figures: [], notes };
   }
   const heads = (key: HeadFeature) => headPrediction(texts, { key, ratio: MAIN, seed: input.seed });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import type { HeadPlace } from "../analysis/attention_map.ts";
 import { checkInteger, RequirementError } from "../core/check.ts";
 import { mean } from "../core/stats.ts";
@@ -153,9 +154,9 @@ export async function showTexts(comparison: PolicyComparison): Promise<void> {
 /** Table of texts and agreement. */
 function textTable({ runs, prompts, budget }: PolicyComparison): Table {
   return {
-    title: `At a budget of ${
-      100 * budget
-    } %, n = ${prompts.length} prompts; the text is the first one's`,
+    title: `At a budget of ${100 * budget} %, n = ${
+      counted(prompts.length, "prompt")
+    }; the text is the first one's`,
     columns: ["policy", "tokens as with the full cache (%)", "text"],
     rows: runs.map(({ policy, agreement, texts }) => [policy, 100 * agreement, texts[0]!]),
   };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { Session } from "../decoding/session/session.ts";
 import type { Model } from "../models/load.ts";
 import type { Lab } from "./lab.ts";
@@ -119,7 +120,7 @@ export async function showCost(
     ]),
   });
   await showTable({
-    title: `Speed on this machine, one sequence, a prompt of ${tokens.length} tokens`,
+    title: `Speed on this machine, one sequence, a prompt of ${counted(tokens.length, "token")}`,
     columns: ["role", "prefill (tokens/s)", "decoding (tokens/s)"],
     rows: Object.entries(pair).map(([role, { prefillPerSecond, decodePerSecond }]) => [
       role,

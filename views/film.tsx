@@ -5,6 +5,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import type { JSX, SVGAttributes } from "preact";
 import { memo } from "./memo.ts";
 
@@ -89,7 +90,9 @@ export function FilmFigure(props: FilmProps): JSX.Element {
       id={id}
       class={props.onStep ? "film choice" : "film"}
       role="img"
-      aria-label={`What ${film.policy} held of ${film.tokens} tokens at ${film.rows.length} steps`}
+      aria-label={`What ${film.policy} held of ${counted(film.tokens, "token")} at ${
+        counted(film.rows.length, "step")
+      }`}
       width={width}
       height={grid.height}
       viewBox={`0 0 ${width} ${grid.height}`}

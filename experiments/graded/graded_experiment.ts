@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import { DataError } from "../../core/check.ts";
 import { contentHash } from "../../core/hash.ts";
 import type { JsonValue } from "../../core/json.ts";
@@ -65,7 +66,10 @@ export function gradedExperiments(
         return {
           ...found,
           values: defined(found.values),
-          notes: [`Scores of graded answers to ${items} items; no model was run.`, ...found.notes],
+          notes: [
+            `Scores of graded answers to ${counted(items, "item")}; no model was run.`,
+            ...found.notes,
+          ],
         };
       },
     }];

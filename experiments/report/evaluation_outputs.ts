@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import { join } from "node:path";
 import { writeFileAtomic } from "../../core/atomic_file.ts";
 import type { ProgressView } from "../../core/progress.ts";
@@ -118,22 +119,32 @@ function devicesOf({ devices }: EvaluationSummary) {
   };
 }
 
+/** Says how many items are left out since they are too long. */
+export function leftOutText(items: number): string {
+  const verbs = items === 1 ? ["does", "is"] : ["do", "are"];
+  return `${counted(items, "item")} ${verbs[0]} not fit the context and ${verbs[1]} left out`;
+}
+
 /** Sentences that a reader needs to judge the scores. */
 export function evaluationNotes({ summary, family }: ComparedEvaluation): string[] {
-  const { tasks, counted, uncounted, devices } = summary;
+  const { tasks, uncounted, devices } = summary;
   const total = (counts: Readonly<Record<string, number>>) =>
     Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const versions = Object.entries(counted).map(([hash, count]) =>
+  const versions = Object.entries(summary.counted).map(([hash, count]) =>
     `${hash.slice(0, 12)} (${count})`
   );
   return [
     "Intervals are Wilson's where items are right or wrong, and come from resampling items within groups otherwise; seeds are averaged first.",
     ...tasks.filter(({ skipped }) => skipped > 0).map(({ title, skipped }) =>
-      `${title}: ${skipped} items do not fit the context and are left out.`
+      `${title}: ${leftOutText(skipped)}.`
     ),
     `Versions of the code, and answers: ${versions.join(", ") || "none"}.`,
     ...total(uncounted) > 0
-      ? [`${total(uncounted)} answers of other versions of the code are kept and not counted.`]
+      ? [
+        `${counted(total(uncounted), "answer")} of other versions of the code ${
+          total(uncounted) === 1 ? "is" : "are"
+        } kept and not counted.`,
+      ]
       : [],
     ...devices.length > 1
       ? [`Computed on ${devices.map((place) => Object.values(place).join(", ")).join("; ")}.`]

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import type { ResultTable } from "../experiment.ts";
 import type { ClaimRecord, ReportedResult } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
@@ -21,11 +22,9 @@ export function resultMarkdown(record: ReportedResult): string {
   const parts = [
     `# ${title}`,
     `${question} (${source})`,
-    `Models: ${names}. ${
-      scale === undefined ? "Seed" : `Scale ${scale}, seed`
-    } ${seed}, ${units} units, ${environment.device} on ${adapter}${
-      driver === undefined ? "" : `, driver ${driver}`
-    }.`,
+    `Models: ${names}. ${scale === undefined ? "Seed" : `Scale ${scale}, seed`} ${seed}, ${
+      counted(units, "unit")
+    }, ${environment.device} on ${adapter}${driver === undefined ? "" : `, driver ${driver}`}.`,
     ...commit === undefined
       ? []
       : [`Measured at commit ${commit.slice(0, 7)}; later code may differ.`],

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import { figureCaption } from "../figures/caption.ts";
 import type { JudgedClaim, ReportedResult } from "../runner/record.ts";
 import { formatNumber, formatOurs, formatPaper } from "../runner/verdict_table.ts";
@@ -124,7 +125,7 @@ export function experimentSection(record: ReportedResult): string {
     ...figures,
     ...record.tables.map(tableSection),
     notes.length === 0 ? "" : `<ul>${notes.join("")}</ul>`,
-    `<p class="soft">${record.units} units in ${record.seconds.toFixed(1)} s${
+    `<p class="soft">${counted(record.units, "unit")} in ${record.seconds.toFixed(1)} s${
       record.startedAt === undefined ? "" : `, begun ${escapeHtml(record.startedAt)}`
     }, on ${escapeHtml(record.environment.adapter)}. Run again: <code>${
       escapeHtml(record.command)

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import { acceptedOptions } from "../../cache/policy_options.ts";
 import { DataError, RequirementError } from "../../core/check.ts";
@@ -204,9 +205,7 @@ function factsOf(source: PairSource, { device, large, small }: ModelPair & { dev
     isEmbedded,
     large: modelFacts(large, names?.large),
     ...(small && { small: modelFacts(small, names?.small) }),
-    device: backend === "cpu"
-      ? `CPU, ${threads === 1 ? "1 thread" : `${threads} threads`}`
-      : backend,
+    device: backend === "cpu" ? `CPU, ${counted(threads, "thread")}` : backend,
     contextLength: Math.min(...contexts),
     examples: isEmbedded ? embeddedExamples() : [{ title: "A ferry", prompt: PASSAGE }],
     policies: POLICIES.filter(({ name }) => name !== "full").map(policyFacts)

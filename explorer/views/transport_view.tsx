@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../../core/counted.ts";
 import type { JSX } from "preact";
 import { recordedSteps } from "../state/state.ts";
 import type { ViewProps } from "./view_props.ts";
@@ -68,7 +69,7 @@ function StepField({ state, dispatch }: Omit<ViewProps, "tools">): JSX.Element {
 
 function stepText({ run, view }: ViewProps["state"]): string {
   if (!run || run.prompt.length === 0) return "no step yet";
-  if (view.step === 0) return `prompt read, ${run.prompt.length} tokens`;
+  if (view.step === 0) return `prompt read, ${counted(run.prompt.length, "token")}`;
   const rest = run.isDone && view.step === recordedSteps(run) ? ", the end" : "";
   return `step ${view.step} of ${recordedSteps(run)}${rest}`;
 }

@@ -108,7 +108,10 @@ Deno.test("generate says once where nothing was compressed", () =>
     const { error } = await run([...words, ...short, "--turns", "Who?\nWhere?"]);
     assertEquals(error.split(note).length, 2);
     const wide = await run([...words, "--tokens", place("ids.json"), "--budget", "5000"]);
-    assertMatch(wide.error, /Nothing was compressed: the budget of h2o covers all 122 tokens/);
+    assertMatch(
+      wide.error,
+      /Nothing was compressed: the budget of h2o covers the whole text of 122 tokens/,
+    );
     for (const more of [["--tokens", place("ids.json")], [...short, "--minimum-tokens", "4"]]) {
       assertEquals((await run([...words, ...more])).error.includes("Nothing was"), false);
     }
