@@ -10,6 +10,7 @@ import { CpuDevice } from "../gpu/cpu_device.ts";
 import type { CpuModule } from "../gpu/cpu_module.ts";
 import { type Device, type DeviceBuffer, dispatch } from "../gpu/device.ts";
 import { defineKernel } from "../gpu/kernel.ts";
+import { MAX_THREADS } from "../gpu/cpu_device.ts";
 import { Options, printJson, printRow, timeInTurns, type Work } from "./timing.ts";
 
 /** The most that so many threads can do together. */
@@ -154,7 +155,9 @@ export async function benchCeiling(args: string[]): Promise<void> {
   const cores = navigator.hardwareConcurrency;
   const options = new Options(args, { threads: [...new Set([1, cores])].join(",") });
   const ceilings: Ceiling[] = [];
-  for (const threads of options.counts("threads")) ceilings.push(await measureCeiling(threads));
+  for (const threads of options.counts("threads", 1, MAX_THREADS)) {
+    ceilings.push(await measureCeiling(threads));
+  }
   printCeilings(ceilings);
   printJson("ceiling", undefined, { ceilings });
 }

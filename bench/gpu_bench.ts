@@ -357,7 +357,7 @@ async function benchOn(device: Device, options: Flags): Promise<void> {
     );
   }
   const end = performance.now() + 60_000 * minutes;
-  const [format] = options.words("format", WEIGHT_FORMATS.map(({ name }) => name));
+  const format = options.word("format", WEIGHT_FORMATS.map(({ name }) => name));
   const policies = options.words("policies", POLICIES.map(({ name }) => name));
   const ahead = options.counts("ahead", 0)[0] || defaultAhead(device.info);
   const weightFormat = WEIGHT_FORMATS.find(({ name }) => name === format)!;

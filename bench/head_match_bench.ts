@@ -7,7 +7,7 @@
 import { matchHeads } from "../analysis/head_match.ts";
 import { seededRandom } from "../core/random.ts";
 import { median } from "../core/stats.ts";
-import { printJson } from "./timing.ts";
+import { Options, printJson } from "./timing.ts";
 
 const RUNS = 9;
 const TOKENS = 200;
@@ -20,7 +20,8 @@ function randomHeads(layers: number, queryHeads: number) {
 }
 
 /** Runs the benchmark. */
-export function benchHeads(): void {
+export function benchHeads(args: string[]): void {
+  new Options(args, {}); // it takes none
   const large = randomHeads(28, 12);
   const small = randomHeads(24, 14);
   const medianMs: Record<string, number> = {};

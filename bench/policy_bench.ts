@@ -136,6 +136,7 @@ export async function benchPolicyStep(args: string[]): Promise<void> {
     console.log(printableText(`${large.name} with ${small.name}, n = ${samples}`));
     const results = [];
     const most = Math.min(large.config.contextLength, small.config.contextLength) - 4;
+    if (options.has("tokens")) options.counts("tokens", 100, most);
     for (const tokens of new Set(wanted.map((count) => Math.min(count, most)))) {
       using owner = new DisposableStack();
       const sizes = { tokens, ratio };

@@ -180,7 +180,8 @@ export async function benchRanking(args: string[]): Promise<void> {
     samples: "7",
   });
   const [ratio, samples] = [options.share("budget"), options.count("samples")];
-  const bits = SKETCH_BITS.find((known) => known === options.count("bits")) ?? 2;
+  const word = options.word("bits", SKETCH_BITS.map(String));
+  const bits = SKETCH_BITS.find((known) => String(known) === word)!;
   await onEachDevice(options, async (device) => {
     printDevice(device);
     const results = [];

@@ -74,17 +74,26 @@ ceiling, start and heads take --device auto|cpu|webgpu|dawn|reference, --threads
 --activation-bits default|16|8, each several times or as a list, and run on each; --shapes KIND|tuned|FILE
 chooses shapes of kernels on webgpu and dawn.`;
 
+function kindOf(name: string): (args: string[]) => void | Promise<void> {
+  const kind = KINDS[name];
+  if (kind !== undefined) return kind;
+  throw new UsageError(
+    `Cannot run the benchmark: KIND must be one of ${
+      Object.keys(KINDS).join(", ")
+    }: current value is ${name}`,
+  );
+}
+
 if (import.meta.main) {
   const [first = "", ...rest] = Deno.args;
-  const kind = KINDS[first];
   try {
     if (Deno.args.includes("--help")) console.log(USAGE);
-    else if (kind !== undefined) await kind(rest);
-    else await benchSpeed(Deno.args);
+    else if (first === "" || first.startsWith("-")) await benchSpeed(Deno.args);
+    else await kindOf(first)(rest);
   } catch (error) {
     const isUsage = error instanceof UsageError || error instanceof TypeError;
     console.error(printableText((error as Error).message));
-    if (isUsage) console.error(USAGE);
+    if (isUsage) console.error("Add --help for the options.");
     Deno.exit(isUsage ? 2 : 1);
   }
 }

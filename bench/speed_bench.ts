@@ -241,7 +241,7 @@ async function openEngines(options: SpeedOptions, owner: AsyncDisposableStack) {
   };
   const path = modelPath(options.values.model);
   const peers = options.words("peers", [...PEER_DEVICES, "none"]);
-  const accumulate = options.words("sums", ["yes", "no"])[0] === "yes";
+  const accumulate = options.word("sums", ["yes", "no"]) === "yes";
   const [promptTokens, newTokens] = [options.count("prompt"), options.count("tokens")];
   const shapeOf = ({ config }: Model): SpeedShape => {
     // A list with no meaning, the same for every engine.
@@ -271,9 +271,11 @@ async function openEngines(options: SpeedOptions, owner: AsyncDisposableStack) {
 }
 
 /** Runs all engines in turns; a first turn warms up, and gives the figures of what is not repeated. */
-async function runTurns(timed: readonly Timed[], options: SpeedOptions): Promise<void> {
-  const repeated = options.words("repeat", ["prompt", "decode"]);
-  const repetitions = options.count("repetitions");
+async function runTurns(
+  timed: readonly Timed[],
+  repeated: readonly ("prompt" | "decode")[],
+  repetitions: number,
+): Promise<void> {
   for (let turn = 0; turn <= repetitions; turn++) {
     console.error(turn === 0 ? "Warming up" : `Timing, turn ${turn} of ${repetitions}`);
     for (const part of ["prompt", "decode"] as const) {
@@ -294,10 +296,12 @@ async function runTurns(timed: readonly Timed[], options: SpeedOptions): Promise
  */
 export async function benchSpeed(args: string[]): Promise<void> {
   const options = new Options(args, SPEED_OPTIONS);
+  const repeated = options.words("repeat", ["prompt", "decode"]);
+  const times = options.count("repetitions");
   warnOfLoad();
   await using owner = new AsyncDisposableStack();
   const { timed, shape, model } = await openEngines(options, owner);
-  await runTurns(timed, options);
+  await runTurns(timed, repeated, times);
   const ceilings: Ceiling[] = [];
   for (const count of new Set(timed.flatMap(({ engine }) => engine.threads ?? []))) {
     ceilings.push(await measureCeiling(count));

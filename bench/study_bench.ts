@@ -16,6 +16,7 @@ import { mean } from "../core/stats.ts";
 import { rememberedPeak } from "./memory_bench.ts";
 import { withPair } from "./policy_bench.ts";
 import { startClock } from "./speed.ts";
+import { DataError } from "../core/check.ts";
 import { DEVICE_OPTIONS, modelPath, Options, printJson } from "./timing.ts";
 
 const BUDGETS = [0.05, 0.1, 0.2, 0.4];
@@ -65,8 +66,20 @@ async function runPython(python: string, args: readonly string[]): Promise<Pytho
   const script = new URL("python_study.py", import.meta.url).pathname;
   const command = new Deno.Command(python, { args: [script, ...args], stderr: "inherit" });
   const { success, stdout } = await command.output();
-  if (!success) throw new Error(`${python} python_study.py failed`);
+  if (!success) throw new DataError(`Cannot run python_study.py: ${python} must have run it`);
   return JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1)!);
+}
+
+/** Refuses an interpreter that cannot be started, before minutes go into the study. */
+async function checkPython(python: string): Promise<void> {
+  const args = ["-c", "import torch, transformers"];
+  const found = await new Deno.Command(python, { args, stderr: "null" }).output().catch(() =>
+    undefined
+  );
+  if (found?.success) return;
+  throw new DataError(
+    `Cannot run the benchmark: --python must name an interpreter with torch and transformers: current value is ${python}`,
+  );
 }
 
 /** Runs the study here, and by the script where `--python` names an interpreter that has torch and transformers. */
@@ -81,6 +94,7 @@ export async function benchStudy(args: string[]): Promise<void> {
     python: "",
   });
   const { data, python } = options.values;
+  if (python !== "") await checkPython(python);
   const [limit, steps] = [options.count("prompts"), options.count("steps")];
   const [threads = 0] = options.counts("threads", 0);
   await withPair(options, async (pair, device) => {

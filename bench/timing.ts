@@ -37,28 +37,40 @@ const MIN_MS = 60;
 export class Options<Name extends string> {
   /** Values by name. */
   readonly values: Readonly<Record<Name, string>>;
+  readonly #given: ReadonlySet<string>;
 
   constructor(args: string[], defaults: Readonly<Record<Name, string>>) {
     const entries = Object.entries<string>(defaults).map((
       [name, value],
     ) => [name, { type: "string" as const, multiple: true, default: [value] }]);
-    const { values } = parseArgs({ args, options: Object.fromEntries(entries) });
+    const { values, tokens } = parseArgs({
+      args,
+      options: Object.fromEntries(entries),
+      tokens: true,
+    });
+    this.#given = new Set(tokens.flatMap((one) => one.kind === "option" ? one.name : []));
     const joined = Object.entries(values).map(([name, list]) => [name, String(list)]);
     this.values = Object.fromEntries(joined);
   }
 
-  /** Integers of at least `min`, separated by commas. */
-  counts(name: Name, min = 1): number[] {
+  /** Whether an option was given. */
+  has(name: Name): boolean {
+    return this.#given.has(name);
+  }
+
+  /** Integers from `min` to `max`, separated by commas. */
+  counts(name: Name, min = 1, max = Number.MAX_SAFE_INTEGER): number[] {
+    const range = max < Number.MAX_SAFE_INTEGER ? `from ${min} to ${max}` : `of at least ${min}`;
     return this.values[name].split(",").map((text) => {
       const value = text.trim() === "" ? NaN : Number(text);
-      if (Number.isSafeInteger(value) && value >= min) return value;
+      if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
       throw new UsageError(
-        `Cannot ${ACTION}: --${name} must list integers of at least ${min}: current value is ${text}`,
+        `Cannot ${ACTION}: --${name} must list integers ${range}: current value is ${text}`,
       );
     });
   }
 
-  /** One such integer. */
+  /** One integer of at least 1. */
   count(name: Name): number {
     const [count, ...others] = this.counts(name);
     if (others.length === 0) return count!;
@@ -73,6 +85,17 @@ export class Options<Name extends string> {
     if (value > 0 && value <= 1) return value;
     throw new UsageError(
       `Cannot ${ACTION}: --${name} must be a share above 0 and at most 1: current value is ${
+        this.values[name]
+      }`,
+    );
+  }
+
+  /** One of the known words. */
+  word<Word extends string>(name: Name, known: readonly Word[]): Word {
+    const [word, ...others] = this.words(name, known);
+    if (others.length === 0) return word!;
+    throw new UsageError(
+      `Cannot ${ACTION}: --${name} must be one of ${known.join(", ")}: current value is ${
         this.values[name]
       }`,
     );

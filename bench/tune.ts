@@ -6,8 +6,10 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { counted } from "../core/counted.ts";
-import { checkInteger, LabError, RequirementError, UsageError } from "../core/check.ts";
+import { createAtomicFile, ensureFolder } from "../core/atomic_file.ts";
+import { LabError, RequirementError, UsageError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import {
   SHAPE_WORDS,
@@ -95,16 +97,30 @@ function worksOf(options: Options<keyof typeof DEFAULTS>): Work[] {
   const names = options.words("formats", WEIGHT_FORMATS.map(({ name }) => name));
   const formats = WEIGHT_FORMATS.filter(({ name }) => names.includes(name));
   for (const format of formats) {
-    checkInteger("tune", `--columns / ${columnStep(format)}`, {
-      value: columns / columnStep(format),
-      min: 1,
-    });
+    if (columns % columnStep(format) === 0) continue;
+    throw new UsageError(
+      `Cannot tune: --columns must be a multiple of ${
+        columnStep(format)
+      } for ${format.name}: current value is ${columns}`,
+    );
   }
   return options.counts("rows").flatMap((inputRows) =>
     formats.flatMap((format) =>
       options.counts("outputs").map((outputs) => ({ format, inputRows, outputs, columns, bytes }))
     )
   );
+}
+
+/** Attention of the options. */
+function attentionOf(options: Options<keyof typeof DEFAULTS>) {
+  const [tokens, headDims] = [options.count("tokens"), options.counts("head-dims")];
+  return { bytes: bytesOf(options), tokens, headDims };
+}
+
+/** What cannot be written is refused before minutes go into timing. */
+async function checkWritable(path: string): Promise<void> {
+  await ensureFolder(dirname(path));
+  await using _file = await createAtomicFile(path);
 }
 
 /** Times every tile of a product; a tile that is wrong ends the command. */
@@ -131,13 +147,11 @@ const PHASES: readonly AttentionPhase[] = ["decode", "selected", "prompt"];
 /** Times the attention that the options ask for, until their time is over. */
 async function timeHeads(
   device: Device,
-  options: Options<keyof typeof DEFAULTS>,
+  { bytes, tokens, headDims }: ReturnType<typeof attentionOf>,
   end: number,
 ): Promise<Milliseconds> {
-  const bytes = bytesOf(options);
-  const tokens = options.count("tokens");
   const milliseconds: Milliseconds = {};
-  for (const headDim of options.counts("head-dims")) {
+  for (const headDim of headDims) {
     for (const phase of PHASES) {
       const use = { phase, headDim };
       const bucket = attentionBucket(use);
@@ -166,12 +180,12 @@ function printTimes(bucket: string, times: Readonly<Record<string, number>>, usu
 /** Times the products that the options ask for, until their time is over. */
 async function timeProducts(
   device: Device,
-  options: Options<keyof typeof DEFAULTS>,
+  works: readonly Work[],
   end: number,
 ): Promise<Milliseconds> {
   const { info } = device;
   const milliseconds: Milliseconds = {};
-  for (const work of worksOf(options)) {
+  for (const work of works) {
     const size = { format: work.format.name, rows: work.inputRows, weightRows: work.outputs };
     const tiles = productTiles(info, size);
     const bucket = productBucket(info, size);
@@ -210,10 +224,14 @@ export async function tune(
   args: string[],
 ): Promise<{ readonly path: string; readonly shapes: TunedShapes }> {
   const options = new Options(args, DEFAULTS);
-  const [kind] = options.words("shapes", SHAPE_WORDS.filter((word) => word !== "tuned"));
+  const kind = options.word("shapes", SHAPE_WORDS.filter((word) => word !== "tuned"));
+  const only = options.words("only", ["products", "attention"]);
+  const seconds = options.count("seconds");
+  const attention = attentionOf(options);
+  const works = worksOf(options);
   using device = await openDevice({
     backend: "webgpu",
-    ...(kind !== "auto" && kind !== undefined && { shapes: { kind } }),
+    ...(kind !== "auto" && { shapes: { kind } }),
   });
   const shapes = kernelShapes(device.info);
   const hasChoice = shapes.products.some(({ tiles }) => tiles.length > 1) ||
@@ -225,21 +243,20 @@ export async function tune(
       state: `kind ${shapes.kind} has one for each`,
     });
   }
+  const key = tuningKey(device.info);
+  const path = options.values.out || tunedPath(key);
+  await checkWritable(path);
   printDevice(device);
   printRow(COLUMNS);
-  const key = tuningKey(device.info);
-  const end = performance.now() + 1000 * options.count("seconds");
-  const only = options.words("only", ["products", "attention"]);
-  const heads = only.includes("attention") ? await timeHeads(device, options, end) : {};
-  const matrices = only.includes("products") ? await timeProducts(device, options, end) : {};
-  const products = winners(matrices);
-  const attention = winners(heads);
+  const end = performance.now() + 1000 * seconds;
+  const heads = only.includes("attention") ? await timeHeads(device, attention, end) : {};
+  const matrices = only.includes("products") ? await timeProducts(device, works, end) : {};
+  const winning = { products: winners(matrices), attention: winners(heads) };
   const milliseconds = { ...matrices, ...heads };
-  const tuned = { ...key, kind: shapes.kind, products, attention, milliseconds };
-  const path = options.values.out || tunedPath(key);
+  const tuned = { ...key, kind: shapes.kind, ...winning, milliseconds };
   await writeTuned(path, tuned);
   const use = options.values.out ? path : "tuned";
-  const [matrixTiles, headTiles] = [products, attention].map((one) => Object.keys(one).length);
+  const [matrixTiles, headTiles] = Object.values(winning).map((one) => Object.keys(one).length);
   console.log(
     `${counted(matrixTiles!, "product")}, attention ${
       counted(headTiles!, "time")

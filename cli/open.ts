@@ -6,6 +6,7 @@
 
 import type { Progress, ProgressState } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
+import { MAX_THREADS } from "../gpu/cpu_device.ts";
 import { ACTIVATION_BITS, type ActivationBits, BACKENDS } from "../gpu/device.ts";
 import type { Engine, EngineOptions, OpenEngine } from "../experiments/runner/engine.ts";
 import { SHAPES } from "../kernels/shapes.ts";
@@ -37,9 +38,6 @@ export const DEVICE_OPTIONS: Readonly<
     "auto",
   ),
 };
-
-/** Most threads that can be asked for. */
-const MAX_THREADS = 64;
 
 /** What MODEL stands for in the help. */
 export const MODEL_NOTE =

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { counted } from "../core/counted.ts";
 import { heldOutPredictions, rankCorrelation } from "../analysis/prediction.ts";
 import { bootstrapInterval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";

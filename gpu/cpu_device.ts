@@ -101,16 +101,21 @@ type Job = () => void | Promise<void>;
 /** Options of {@linkcode CpuDevice}. */
 export interface CpuDeviceOptions extends DeviceOptions {
   /**
-   * Threads that compute; the cores of the machine if left out. 0 computes in the calling thread, which then hears
+   * Threads that compute, at most 64; the cores of the machine if left out. 0 computes in the calling thread, which then hears
    * nothing else meanwhile; so does a browser page that may not share memory.
    */
   readonly threads?: number;
 }
 
 /** Most threads. */
-const MAX_THREADS = 64;
+export const MAX_THREADS = 64;
 /** What programs, scratch memory and gaps between buffers may take of the memory that addresses reach. */
 const OTHER_BYTES = 2 ** 28;
+
+/** As many as the machine has cores. */
+function defaultThreads(): number {
+  return Math.min(navigator.hardwareConcurrency, MAX_THREADS);
+}
 
 /** Runs kernels as WebAssembly. */
 export class CpuDevice implements Device {
@@ -137,17 +142,16 @@ export class CpuDevice implements Device {
   /**
    * Makes an empty device; threads start with the first recording.
    *
-   * @throws {RequirementError} If the number of threads is none, or that of bits neither 8 nor 16.
+   * @throws {RequirementError} If the number of threads is none that it can have, or that of bits neither 8 nor 16.
    * @throws {GpuError} If WebAssembly lacks vector instructions here, or relaxed ones for 8 bits.
    */
   constructor(options: CpuDeviceOptions = {}) {
-    const { threads = navigator.hardwareConcurrency, activationBits = ACTIVATION_BITS[0]! } =
-      options;
-    checkInteger("open a device", "threads", { value: threads, min: 0 });
+    const { threads = defaultThreads(), activationBits = ACTIVATION_BITS[0]! } = options;
+    checkInteger("open a device", "threads", { value: threads, min: 0, max: MAX_THREADS });
     checkInstructions(activationBits);
     this.#activationBits = activationBits;
     const isShared = typeof SharedArrayBuffer === "function" && "waitAsync" in Atomics;
-    this.#threadCount = isShared ? Math.min(threads, MAX_THREADS) : 0;
+    this.#threadCount = isShared ? threads : 0;
     this.#meter = new Meter(options.maxBytes);
     this.#memory = new CpuMemory(isShared);
     this.info = {

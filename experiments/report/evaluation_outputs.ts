@@ -127,10 +127,10 @@ export function leftOutText(items: number): string {
 
 /** Sentences that a reader needs to judge the scores. */
 export function evaluationNotes({ summary, family }: ComparedEvaluation): string[] {
-  const { tasks, counted: byVersion, uncounted, devices } = summary;
+  const { tasks, uncounted, devices } = summary;
   const total = (counts: Readonly<Record<string, number>>) =>
     Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const versions = Object.entries(byVersion).map(([hash, count]) =>
+  const versions = Object.entries(summary.counted).map(([hash, count]) =>
     `${hash.slice(0, 12)} (${count})`
   );
   return [

@@ -8,7 +8,8 @@
  */
 
 import { DataError, RequirementError } from "../../core/check.ts";
-import { writeFileAtomic } from "../../core/atomic_file.ts";
+import { dirname } from "node:path";
+import { ensureFolder, writeFileAtomic } from "../../core/atomic_file.ts";
 import { sha256 } from "../../core/hash.ts";
 import type { Backend, ShapeChoice } from "../../gpu/device.ts";
 import { type AdapterSummary, adapterSummary } from "../../gpu/open_device.ts";
@@ -101,7 +102,7 @@ export function tunedPath(key: TuningKey): string {
  * @param path Where to.
  */
 export async function writeTuned(path: string, shapes: TunedShapes): Promise<void> {
-  await Deno.mkdir(path.replace(/[^/\\]*$/, "") || ".", { recursive: true });
+  await ensureFolder(dirname(path));
   await writeFileAtomic(path, `${JSON.stringify(shapes, null, 2)}\n`);
 }
 

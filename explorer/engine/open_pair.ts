@@ -11,6 +11,7 @@ import { DataError, RequirementError } from "../../core/check.ts";
 import { evaluationItems, type MicroworldTask } from "../../data/microworld.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
 import type { Device } from "../../gpu/device.ts";
+import { MAX_THREADS } from "../../gpu/cpu_device.ts";
 import { openDevice } from "../../gpu/open_device.ts";
 import { parseHubReference } from "../../models/hub/hub_settings.ts";
 import { loadModel, type Model } from "../../models/load.ts";
@@ -94,7 +95,7 @@ export async function openPair(
 
 /** The page needs a core for itself. */
 function freeThreads(): number {
-  return Math.max(1, navigator.hardwareConcurrency - 1);
+  return Math.min(MAX_THREADS, Math.max(1, navigator.hardwareConcurrency - 1));
 }
 
 interface Places {

@@ -67,6 +67,38 @@ Deno.test("numbers of benchmarks are refused as they were typed", () => {
   );
 });
 
+Deno.test("benchmarks refuse kinds, words and numbers that they do not have, and name those they have", async () => {
+  const cases: [string[], RegExp][] = [
+    [["nosuch"], /KIND must be one of speed, gpu, .*: current value is nosuch/],
+    [
+      ["ceiling", "--threads", "65"],
+      /--threads must list integers from 1 to 64: current value is 65/,
+    ],
+    [["ranking", "--bits", "3"], /--bits must list some of 1, 2, 4: current value is 3/],
+    [["heads", "--samples", "3"], /Unknown option '--samples'/],
+    [["speed", "--repeat", "x"], /--repeat must list some of prompt, decode: current value is x/],
+    [
+      ["study", "--python", "/nonexistent"],
+      /--python must name .*: current value is \/nonexistent/,
+    ],
+    [
+      ["policy", "--large=embedded", "--small=embedded", "--device=cpu", "--tokens=4096"],
+      /--tokens must list integers from 100 to 508: current value is 4096/,
+    ],
+  ];
+  for (const [words, message] of cases) {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", fileURLToPath(new URL("bench/run.ts", root)), ...words],
+      env: { NO_COLOR: "1", DENO_WEBGPU_BACKEND: "gl" },
+    }).output();
+    const text = new TextDecoder().decode(stderr);
+    assertMatch(text, message, words.join(" "));
+    assert([1, 2].includes(code), `${words}: ${code}`);
+    assert(!text.includes("    at "), text);
+    if (words.length < 4) assertEquals(new TextDecoder().decode(stdout), "");
+  }
+});
+
 Deno.test("timesOf() gives medians and quartiles of both clocks", () => {
   const samples = [5, 1, 3, 2, 4].map((wallMs) => ({ wallMs, processorMs: 10 * wallMs }));
   assertEquals(timesOf(samples), {

@@ -101,11 +101,21 @@ Deno.test({
   ignore: !hasGpu,
   async fn() {
     const out = `${await Deno.makeTempDir()}/shapes.json`;
-    const wrong = [{ only: "norms" }, { rows: "0" }, { formats: "q9" }, { columns: "100" }, {
-      shapes: "tuned",
-    }];
+    const wrong = [
+      { only: "norms" },
+      { rows: "0" },
+      { formats: "q9" },
+      { columns: "100" },
+      {
+        shapes: "tuned",
+      },
+      { seconds: "0" },
+      { tokens: "x" },
+      { shapes: "wide,software" },
+      { out: "/proc/no/shapes" },
+    ];
     for (const options of wrong) {
-      await assertRejects(() => tune(small({ shapes: "wide", ...options, out })), LabError);
+      await assertRejects(() => tune(small({ shapes: "wide", out, ...options })), LabError);
     }
     const single = small({ shapes: "software8", out });
     await assertRejects(() => tune(single), RequirementError, "software8 has one for each");

@@ -72,7 +72,7 @@ function aborting(tokens = 1) {
 }
 
 for (const [name, open] of Object.entries(KINDS)) {
-  Deno.test(`${name} that is closed, or whose model is, says so`, async () => {
+  Deno.test(`${name} that is closed says so`, async () => {
     const { session, decode } = open();
     await session.prefill(PROMPT);
     session.close();
@@ -81,7 +81,8 @@ for (const [name, open] of Object.entries(KINDS)) {
       (await assertRejects(call, RequirementError)).message;
     const ending = "the session must be open: current state is closed";
     assertEquals(await message(decode), `Cannot decode: ${ending}`);
-    assertEquals(await message(() => session.prefill(PROMPT)), `Cannot run a prompt: ${ending}`);
+    const action = session instanceof Session ? "run a model" : "run a prompt";
+    assertEquals(await message(() => session.prefill(PROMPT)), `Cannot ${action}: ${ending}`);
   });
 
   Deno.test(`${name} refuses a call while another one runs, which is not disturbed`, async () => {
