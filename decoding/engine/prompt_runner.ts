@@ -40,6 +40,7 @@ import { queryTap } from "./prompt_parts.ts";
 import type { AttentionRows } from "../../analysis/fitted_map.ts";
 import { runPrunedPrompt } from "./pruned_prompt.ts";
 import { PolicySequence } from "./sequence.ts";
+import { smallRunKey } from "./sequence_bytes.ts";
 import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
 
@@ -226,10 +227,9 @@ export class PromptRunner implements Disposable {
     this.#owned.dispose();
   }
 
-  /** What a setting runs of the small model: its layers, and the bits of its cache; undefined if it uses none. */
-  #smallKey({ policy, smallLayers, smallCacheBits = 16 }: PromptSetting): string | undefined {
-    if (policy.saliencySource !== "small") return undefined;
-    return `${smallLayers ?? this.#pair.small!.config.layers} layers, ${smallCacheBits} bits`;
+  /** What a setting runs of the small model; undefined if it uses none. */
+  #smallKey(setting: PromptSetting): string | undefined {
+    return smallRunKey(this.#pair.small, setting);
   }
 
   /** The session that a setting runs the small model in, if it uses one. */
