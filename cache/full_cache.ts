@@ -13,21 +13,31 @@ import { vectorBytes } from "../kernels/quantized_rows.ts";
 /** Rows of the largest block of drafts. */
 const LEAST_ROWS = 16;
 
-/** Bits that a session may cache a number in: halves, or codes that share scales. */
-export type CacheBits = 16 | 8 | 4;
+/**
+ * Bits that a session may cache a number in: halves, or codes that share scales. Of `"8/4"`, keys have 8 and values 4.
+ */
+export type CacheBits = 16 | 8 | "8/4" | 4;
 
-const FORMATS: Readonly<Record<CacheBits, KvFormat>> = { 16: "f16", 8: "u8", 4: "u4" };
+/** How the keys of a cache are stored, and how its values are. */
+export type CacheFormats = Readonly<Record<"keyFormat" | "valueFormat", KvFormat>>;
+
+const FORMATS: Readonly<Record<CacheBits, CacheFormats>> = {
+  16: { keyFormat: "f16", valueFormat: "f16" },
+  8: { keyFormat: "u8", valueFormat: "u8" },
+  "8/4": { keyFormat: "u8", valueFormat: "u4" },
+  4: { keyFormat: "u4", valueFormat: "u4" },
+};
 
 /**
- * Names the format of a cache.
+ * Names the formats of a cache.
  *
  * @param bits Bits of a number; 16 if left out.
- * @throws {RequirementError} If there is no such format.
+ * @throws {RequirementError} If there are no such formats.
  */
-export function formatOf(bits: CacheBits = 16): KvFormat {
-  const format: KvFormat | undefined = FORMATS[bits];
-  if (format) return format;
-  const requirement = "bits of a number must be 16, 8 or 4";
+export function cacheFormats(bits: CacheBits = 16): CacheFormats {
+  const formats: CacheFormats | undefined = FORMATS[bits];
+  if (formats) return formats;
+  const requirement = "bits of a number must be 16, 8, 8/4 or 4";
   throw new RequirementError({ action: "create a KV cache", requirement, current: bits });
 }
 
@@ -127,6 +137,17 @@ export function ringsOf(
 }
 
 /**
+ * Bytes of a key and of a value of one KV head.
+ *
+ * @param shape Elements of a head, and formats; `f16` if left out.
+ */
+export function headBytes(
+  { headDim, keyFormat, valueFormat }: Pick<CacheShape, "headDim" | keyof CacheFormats>,
+): Readonly<Record<"keys" | "values", number>> {
+  return { keys: vectorBytes(keyFormat, headDim), values: vectorBytes(valueFormat, headDim) };
+}
+
+/**
  * Bytes of a complete cache: kvHeads * slots * sequences, summed over layers, times `vectorBytes` each for keys and values.
  * Slots are the capacity, or the ring of a layer that holds only the newest tokens.
  *
@@ -140,9 +161,8 @@ export function fullCacheBytes(shape: CacheShape): number {
 
 /** Bytes of a layer's keys and values. */
 export function layerBytes(shape: CacheShape, layer: number): number {
-  const { headDim, keyFormat, valueFormat } = shape;
-  const values = hasValues(shape, layer) ? vectorBytes(valueFormat, headDim) : 0;
-  return layerVectors(shape, layer) * (vectorBytes(keyFormat, headDim) + values);
+  const { keys, values } = headBytes(shape);
+  return layerVectors(shape, layer) * (keys + (hasValues(shape, layer) ? values : 0));
 }
 
 /**
@@ -155,20 +175,19 @@ export function layerBytes(shape: CacheShape, layer: number): number {
  */
 export function createFullCache(device: Device, shape: CacheShape): FullCache {
   const vectors = Array.from({ length: shape.layers }, (_, layer) => layerVectors(shape, layer));
-  const keyBytes = vectorBytes(shape.keyFormat, shape.headDim);
-  const valueBytes = vectorBytes(shape.valueFormat, shape.headDim);
+  const bytes = headBytes(shape);
   checkInteger("create a KV cache", "bytes of one layer's keys or values", {
-    value: Math.max(...vectors) * Math.max(keyBytes, valueBytes),
+    value: Math.max(...vectors) * Math.max(bytes.keys, bytes.values),
     min: 4,
     max: device.info.maxBindingBytes,
   });
   using stack = new DisposableStack();
   const layers = vectors.map((count, layer) => {
-    const keys = stack.use(device.createBuffer(`keys of layer ${layer}`, count * keyBytes));
+    const keys = stack.use(device.createBuffer(`keys of layer ${layer}`, count * bytes.keys));
     if (!hasValues(shape, layer)) return { keys, values: keys };
     return {
       keys,
-      values: stack.use(device.createBuffer(`values of layer ${layer}`, count * valueBytes)),
+      values: stack.use(device.createBuffer(`values of layer ${layer}`, count * bytes.values)),
     };
   });
   stack.move(); // `releaseLayer` frees them from now on

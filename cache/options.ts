@@ -385,8 +385,8 @@ export const RUN_CHOICES = {
   smallCacheBits: {
     decision: "D-36",
     help:
-      "bits of a number in the small model's cache; 8 and 4 round groups of numbers that share a scale",
-    values: [16, 8, 4],
+      "bits of a number in the small model's cache, 8/4 for 8 in keys and 4 in values; fewer than 16 round groups of numbers that share a scale",
+    values: [16, 8, "8/4", 4],
     usual: 16,
     flag: "small-cache-bits",
   },

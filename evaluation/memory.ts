@@ -6,7 +6,7 @@
 
 import { layerSlots, ringsOf } from "../cache/full_cache.ts";
 import type { EvaluatedModel, EvaluatedModels } from "./evaluated_models.ts";
-import { policyOf } from "./settings.ts";
+import { policyOf, smallCutOf } from "./settings.ts";
 import type { ItemScore, SummaryCell } from "./summary.ts";
 
 /** Bytes that a setting needs for one answer at a time; means over items. */
@@ -39,7 +39,8 @@ export interface PaidMemory {
  * Adds up what a setting needs.
  *
  * Policies that drop tokens while they read the prompt never hold all of it at once; theirs is an upper bound of the
- * prompt's phase, as it is for a small model that stops after some of its layers.
+ * prompt's phase, as it is for a small model that stops after some of its layers or has fewer bits where the length of the
+ * text is not known.
  *
  * @param cell Means over items, or one item.
  * @param models Sizes of the models, found by their hashes.
@@ -54,7 +55,7 @@ export function paidMemory(
   const small = cell.models.small === undefined ? undefined : modelOf(cell.models.small, models);
   const smallWeights = small === undefined || small.hash === large.hash ? 0 : small.fileTensorBytes;
   const largePrompt = large.fileTensorBytes + promptBytes(large, promptTokens);
-  const smallPrompt = small ? smallWeights + promptBytes(small, promptTokens) : 0;
+  const smallPrompt = small ? smallWeights + smallPromptBytes(cell, small) : 0;
   // A 32-bit sum for each KV head and element: as large as a token's keys and values in 16 bits (D-31).
   const kept = bytes.large + (policy?.rest === "mean" ? large.tokenBytes : 0);
   const largeDecode = large.fileTensorBytes + kept;
@@ -106,6 +107,19 @@ export function fullBytes(
   { large }: EvaluatedModels,
 ): number | undefined {
   return cachedTokens === undefined ? undefined : promptBytes(large, cachedTokens);
+}
+
+/** Bytes of a prompt's keys and values of the small model, of which nothing is dropped yet. */
+function smallPromptBytes(
+  { setting, bytes, promptTokens, cachedTokens }: SizedCell,
+  small: EvaluatedModel,
+): number {
+  const whole = promptBytes(small, promptTokens);
+  const { smallBudget, smallLayers, smallCacheBits } = smallCutOf(setting);
+  const isCut = smallLayers !== undefined || smallCacheBits !== undefined;
+  if (!isCut || smallBudget || cachedTokens === undefined) return whole;
+  // Of layers that do not run and of bits that it lacks, it holds as little as at the end of the text.
+  return whole * bytes.small / promptBytes(small, cachedTokens);
 }
 
 /** Bytes of a prompt's keys and values; layers with a window hold no more than their ring. */

@@ -22,6 +22,7 @@ import { POLICIES } from "../cache/policies/mod.ts";
 import { checkInteger, DataError, RequirementError } from "../core/check.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { PolicySetting } from "../decoding/engine/settings.ts";
+import type { SmallModelCut } from "../decoding/scoring/small_model.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
 import { withOwnTokens } from "../models/forward/own_tokens.ts";
 import { sameVocabulary } from "../models/tokenizer/tokenizer.ts";
@@ -248,11 +249,29 @@ const OWN_SMALL = " (large model as small)";
  */
 export function policyOf(name: string): ResolvedPolicy | undefined {
   if (name === SMALL_ALONE) return createPolicy("full");
+  const parsed = parsedName(name);
+  return parsed && createPolicy(parsed.policy, parsed.options);
+}
+
+/**
+ * Tells how a setting makes the small model cheaper.
+ *
+ * @param name Name of the setting; see {@link settingName}.
+ * @returns What differs from the whole small model; nothing for policies that are not among those of this code.
+ */
+export function smallCutOf(name: string): SmallModelCut {
+  const { smallBudget, smallLayers, smallCacheBits } = parsedName(name) ?? {};
+  return {
+    ...(smallBudget && { smallBudget }),
+    ...(smallLayers !== undefined && { smallLayers }),
+    ...(smallCacheBits !== undefined && { smallCacheBits }),
+  };
+}
+
+function parsedName(name: string): ParsedPolicy | undefined {
   const text = name.endsWith(OWN_SMALL) ? name.slice(0, -OWN_SMALL.length) : name;
   const [own = ""] = text.split(":");
-  if (!POLICIES.some((policy) => policy.name === own)) return undefined;
-  const { policy, options } = parsePolicy(text);
-  return createPolicy(policy, options);
+  return POLICIES.some((policy) => policy.name === own) ? parsePolicy(text) : undefined;
 }
 
 /** Whether a setting of this name keeps everything and is run once, so that every budget is compared with that. */

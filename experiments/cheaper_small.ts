@@ -1,5 +1,5 @@
 /**
- * Small models that are made cheaper: maps fitted over the first layers alone, caches of 8 and 4 bits, and a model with a
+ * Small models that are made cheaper: maps fitted over the first layers alone, caches of fewer bits, and a model with a
  * tokenizer of its own.
  *
  * @module
@@ -37,7 +37,7 @@ const SHARES = [1 / 6, 1 / 3, 1 / 2, 1];
 /** The same of a small model with tokens of its own. */
 const OWN_SHARES = [1 / 3, 1];
 /** Bits of a number in the small model's cache beside 16, with all of its layers (D-36). */
-const FEWER_BITS = [8, 4] as const;
+const FEWER_BITS = [8, "8/4", 4] as const;
 /** Those that claims are about. */
 const CLAIMED_BITS = 4;
 /** Share of the layers that claims are about. */
@@ -156,7 +156,7 @@ function settingOf({ isFitted, layers, bits }: Guide, ratio: number): PolicySett
     options: { score: "row" },
     budget: { ratio },
     ...(isFitted && { matchBy: "fitted", smallLayers: layers }),
-    ...(bits < 16 && { smallCacheBits: bits }),
+    ...(bits !== 16 && { smallCacheBits: bits }),
   };
 }
 

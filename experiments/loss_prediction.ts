@@ -5,7 +5,6 @@
  * @module
  */
 
-import { counted } from "../core/counted.ts";
 import { heldOutPredictions, rankCorrelation } from "../analysis/prediction.ts";
 import { bootstrapInterval, ratioInterval } from "../core/bootstrap.ts";
 import { mean } from "../core/stats.ts";

@@ -5,7 +5,7 @@
  */
 
 import { checkBudget } from "../../cache/budget.ts";
-import { formatOf } from "../../cache/full_cache.ts";
+import { cacheFormats } from "../../cache/full_cache.ts";
 import { POLICIES } from "../../cache/policies/mod.ts";
 import type { StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
@@ -110,8 +110,8 @@ export function checkCut(
       state: "it has tokens of its own and a budget",
     });
   }
-  formatOf(smallCacheBits); // throws if there is none
-  if ((smallCacheBits ?? 16) < 16 && sequences.some(({ smallBudget }) => smallBudget)) {
+  cacheFormats(smallCacheBits); // throws if there are none
+  if ((smallCacheBits ?? 16) !== 16 && sequences.some(({ smallBudget }) => smallBudget)) {
     throw new RequirementError({
       action: "make the small model cheaper",
       requirement: "it must keep its whole cache where numbers have fewer than 16 bits",

@@ -7,17 +7,19 @@
 import type { CacheBudget } from "../../cache/budget.ts";
 import { indexKey } from "../../cache/key_index.ts";
 import { createPolicy, type PolicyOptions } from "../../cache/policy_options.ts";
-import { listGranularity, type SequenceSetting } from "../selection/sequence_settings.ts";
+import {
+  listGranularity,
+  readsAllTokens,
+  type SequenceSetting,
+} from "../selection/sequence_settings.ts";
 import type { PairMatchOptions } from "../scoring/head_matching.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
 import type { PromptSetting } from "./prompt_beginnings.ts";
 import type { ModelPair, SharedOptions } from "./types.ts";
 import { PolicySession } from "./policy_session.ts";
-import { fullCacheBytes, ringsOf } from "../../cache/full_cache.ts";
+import { sequenceBytes, smallSequenceBytes } from "./sequence_bytes.ts";
+import { fullCacheBytes } from "../../cache/full_cache.ts";
 import type { Model } from "../../models/load.ts";
-import { layerWindows } from "../../models/layer_windows.ts";
-import { defaultChunk } from "../session/pace.ts";
-import { readsAllTokens } from "../selection/sequence_settings.ts";
 
 /** One way to decode. */
 export interface PolicySetting extends SmallModelCut {
@@ -151,8 +153,9 @@ const MOST_SEQUENCES = 64;
  * @param pair Models.
  * @param capacity Tokens that fit per sequence.
  * @param options Bytes that caches, scores and logits may take, a gibibyte if left out; whether each sequence has a small
- *   model of its own, where one small sequence serves the whole batch if left out; settings that the sequences may have, which
- *   decide whether layers with a window hold all tokens, as they are taken to if left out.
+ *   model of its own, where one small sequence serves the whole batch if left out; settings that the sequences may have. These
+ *   decide what a sequence of the small model takes and whether layers with a window hold all tokens; if left out, they do, and
+ *   the small model's cache is whole, in 16 bits.
  * @returns At least 1; each buffer stays within a binding.
  */
 export function fittingSequences(
@@ -165,39 +168,32 @@ export function fittingSequences(
   } = {},
 ): number {
   const { layers, queryHeads, vocabulary } = large.config;
-  const holdsAll = (model: "large" | "small") =>
-    settings?.some((setting) => readsAllTokens(sequenceSetting(setting).policy, model)) ?? true;
-  const cache = sequenceBytes(large, capacity, holdsAll("large"));
+  const holdsAll =
+    settings?.some((setting) => readsAllTokens(sequenceSetting(setting).policy, "large")) ?? true;
+  const cache = sequenceBytes(large, capacity, holdsAll);
   const sums = 4 * layers * queryHeads * capacity;
   const smallHeads = small ? small.config.layers * small.config.queryHeads : 0;
   const rows = 4 * smallHeads * capacity;
   const logits = 4 * vocabulary;
-  const smallBytes = small && hasOwnSmallModel
-    ? sequenceBytes(small, capacity, holdsAll("small")) + rows
-    : 0;
+  const smallCache = small ? mostSmallBytes(small, capacity, settings) : 0;
   const { maxBindingBytes } = large.device.info;
   const layer = fullCacheBytes({ ...large.config, layers: 1, capacity, sequences: 1 });
   const largest = Math.max(sums, rows, logits, layer / 2);
-  const fitting = Math.min(
-    bytes / (cache + sums + 2 * rows + logits + smallBytes),
-    maxBindingBytes / largest,
-  );
-  return Math.max(1, Math.min(MOST_SEQUENCES, Math.floor(fitting)));
+  const each = cache + sums + 2 * rows + logits;
+  const fitting = hasOwnSmallModel
+    ? bytes / (each + smallCache + rows)
+    : (bytes - smallCache) / each;
+  const most = Math.min(MOST_SEQUENCES, fitting, maxBindingBytes / largest);
+  return Math.max(1, Math.floor(most));
 }
 
-/**
- * Bytes of a sequence's cache, in a session with chunks of the usual size.
- *
- * @param model The model.
- * @param capacity Tokens that fit.
- * @param holdsAll Whether layers with a window hold all tokens.
- */
-export function sequenceBytes(
-  { config, device }: Pick<Model, "config" | "device">,
+/** Bytes of a sequence of the small model under the setting that takes most; its whole cache in 16 bits without settings. */
+function mostSmallBytes(
+  small: Model,
   capacity: number,
-  holdsAll: boolean,
+  settings: readonly PolicySetting[] | undefined,
 ): number {
-  const rows = defaultChunk(device.info);
-  const rings = holdsAll ? undefined : ringsOf(layerWindows(config), { capacity, rows });
-  return fullCacheBytes({ ...config, capacity, sequences: 1, ...(rings && { rings }) });
+  if (!settings) return sequenceBytes(small, capacity, true);
+  const bytes = settings.map((one) => smallSequenceBytes(small, capacity, promptSetting(one)));
+  return Math.max(0, ...bytes);
 }

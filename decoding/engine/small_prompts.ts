@@ -42,6 +42,7 @@ import {
   SHARED,
 } from "./prompt_beginnings.ts";
 import { queryTap } from "./prompt_parts.ts";
+import { smallRunKey } from "./sequence_bytes.ts";
 import type { PromptSnapshot } from "./snapshots.ts";
 import type { ModelPair } from "./types.ts";
 
@@ -159,10 +160,9 @@ export class SmallPrompts implements Disposable {
     this.#owned.dispose();
   }
 
-  /** What a setting runs of the small model: its layers, and the bits of its cache; undefined if it uses none. */
-  #key({ policy, smallLayers, smallCacheBits = 16 }: PromptSetting): string | undefined {
-    if (policy.saliencySource !== "small") return undefined;
-    return `${smallLayers ?? this.#pair.small!.config.layers} layers, ${smallCacheBits} bits`;
+  /** What a setting runs of the small model; undefined if it uses none. */
+  #key(setting: PromptSetting): string | undefined {
+    return smallRunKey(this.#pair.small, setting);
   }
 
   async #runPrefix(

@@ -37,6 +37,11 @@ export type SmallSession =
 
 /** Own tokens that fit for each token of the large model, and entries of an alignment beside them. */
 export const OWN_PER_TOKEN = 2;
+/** Own tokens that a session has room for, where so many tokens of the large model fit. */
+export function ownCapacity({ config }: Pick<Model, "config">, capacity: number): number {
+  return Math.min(OWN_PER_TOKEN * capacity, config.contextLength);
+}
+
 /** A large token's bounds are counted once for each own token that holds a part of one character. */
 const ENTRIES_PER_TOKEN = 4;
 
@@ -83,7 +88,7 @@ export class OwnTokenSession implements SmallSession {
     const { capacity, sequences = 1 } = options;
     this.model = model;
     this.#capacity = capacity;
-    const most = Math.min(OWN_PER_TOKEN * capacity, model.config.contextLength);
+    const most = ownCapacity(model, capacity);
     // Going back must not depend on windows.
     this.own = new Session(own, { ...options, capacity: most, holdsAll: true });
     this.#sequences = Array.from({ length: sequences }, () => emptySequence());

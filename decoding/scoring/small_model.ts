@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { CacheBits } from "../../cache/full_cache.ts";
+import { type CacheBits, headBytes } from "../../cache/full_cache.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import { RequirementError } from "../../core/check.ts";
 import type { Command, DeviceBuffer, Recording } from "../../gpu/device.ts";
@@ -32,7 +32,6 @@ import {
 import { type Reduction, REDUCTIONS } from "../../cache/policy_options.ts";
 import { mapRowsCommand } from "../../kernels/map_rows.ts";
 import { matchedSaliencyCommand } from "../../kernels/matched_saliency.ts";
-import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import { updateScoresCommand } from "../../kernels/update_scores.ts";
 import type { Selection } from "../../cache/policy.ts";
 
@@ -197,13 +196,14 @@ export class SmallModelStep implements Disposable {
     const kept = this.#cache?.selections[sequence]?.reduce((sum, { full }) => sum + full.length, 0);
     if (kept !== undefined) return 4 * headDim * kept;
     const windows = layerWindows(config);
-    let vectors = 0;
+    const bytes = headBytes(cache.shape);
+    let tokenBytes = 0;
     for (let layer = 0; layer < layers; layer++) {
       const isKeysOnly = cache.shape.isLastKeysOnly === true && layer === layers - 1;
       const tokens = Math.min(lengths[sequence]!, windows[layer] ?? Infinity);
-      vectors += (isKeysOnly ? 1 : 2) * tokens;
+      tokenBytes += (bytes.keys + (isKeysOnly ? 0 : bytes.values)) * tokens;
     }
-    return vectorBytes(cache.shape.keyFormat, headDim) * kvHeads * vectors;
+    return kvHeads * tokenBytes;
   }
 
   /** Starts a sequence with a prompt, of which nothing is dropped yet. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createFullCache, formatOf, ringsOf } from "../../cache/full_cache.ts";
+import { cacheFormats, createFullCache, ringsOf } from "../../cache/full_cache.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { createTaps } from "../../models/forward/taps.ts";
 import { createWorkspace } from "../../models/forward/workspace.ts";
@@ -29,8 +29,9 @@ export function createForwardState(
 ): ForwardState {
   const { capacity, chunk, sequences = 1, accumulate = false, masked = false } = options;
   const table = rotationTable(config, capacity);
-  const format = options.isExact ? "f32" : formatOf(options.cacheBits);
-  const formats = { keyFormat: format, valueFormat: format } as const;
+  const formats = options.isExact
+    ? { keyFormat: "f32", valueFormat: "f32" } as const
+    : cacheFormats(options.cacheBits);
   const rings = options.holdsAll
     ? undefined
     : ringsOf(layerWindows(config), { capacity, rows: chunk });

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { type CacheShape, type LayerCache, layerSlots } from "../../cache/full_cache.ts";
+import { headBytes, type LayerCache, layerSlots } from "../../cache/full_cache.ts";
 import type { BufferCopy, Command, Device, DeviceBuffer } from "../../gpu/device.ts";
-import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { copyCommand } from "./commands.ts";
 
@@ -66,7 +65,7 @@ export class SavedTokens implements Disposable {
     ranges: readonly TokenRange[],
   ): Promise<SavedTokens> {
     using stack = new DisposableStack();
-    const { keys, values } = kindBytes(cache.shape);
+    const { keys, values } = headBytes(cache.shape);
     const layers = ranges.map(({ from, to }, layer) => {
       const bytes = cache.shape.kvHeads * (to - from) * (keys + values);
       if (bytes === 0) return undefined;
@@ -115,7 +114,7 @@ export class SavedTokens implements Disposable {
       readonly isSaved: boolean;
     },
   ): BufferCopy[] {
-    const bytes = kindBytes(shape);
+    const bytes = headBytes(shape);
     return ranges.flatMap((range, layer) => {
       const far = this.#layers[layer]!;
       const { from, to } = this.ranges[layer]!;
@@ -143,11 +142,6 @@ export class SavedTokens implements Disposable {
 /** What a layer holds: keys alone where its values are these. */
 function kindsOf({ keys, values }: LayerCache): readonly ("keys" | "values")[] {
   return keys === values ? ["keys"] : ["keys", "values"];
-}
-
-/** Bytes of a key and of a value of one KV head. */
-function kindBytes({ headDim, keyFormat, valueFormat }: CacheShape) {
-  return { keys: vectorBytes(keyFormat, headDim), values: vectorBytes(valueFormat, headDim) };
 }
 
 async function run(device: Device, commands: readonly Command[]): Promise<void> {

@@ -23,7 +23,7 @@ export interface SessionOptions {
   readonly masked?: boolean;
   /** Whether keys and values are cached in 32 bits, which makes attention exact; in `cacheBits` if left out. */
   readonly isExact?: boolean;
-  /** Bits of a cached number; 16 if left out. */
+  /** Bits of a cached number, `"8/4"` for 8 in keys and 4 in values; 16 if left out. */
   readonly cacheBits?: CacheBits;
   /**
    * Whether layers with a window hold all tokens, as rewinding by more than a chunk and reading all keys take; false if left

@@ -4,10 +4,9 @@
  * @module
  */
 
-import { layerSlots } from "../../cache/full_cache.ts";
+import { headBytes, layerSlots } from "../../cache/full_cache.ts";
 import { checkInteger } from "../../core/check.ts";
 import { unpackStored } from "../../kernels/attention_reference.ts";
-import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import type { ForwardState } from "../../models/forward/forward.ts";
 import { addKeyCenters } from "../../models/weights/key_centers.ts";
 import { copyCommand } from "./commands.ts";
@@ -17,8 +16,7 @@ import { slotRanges, type TokenRange } from "./saved_tokens.ts";
 const MAX_BYTES = 16 * 2 ** 20;
 
 /**
- * Reads rotated keys and values of tokens from a cache that holds them at their positions, modulo the slots of a ring, both
- * in one format.
+ * Reads rotated keys and values of tokens from a cache that holds them at their positions, modulo the slots of a ring.
  *
  * @param state Model and buffers; keys are whole again, whatever the cache stores of them.
  * @param range Which tokens of which sequence, which every layer must hold.
@@ -32,38 +30,46 @@ export async function readVectors(
 ): Promise<Float32Array> {
   const { device, config, cache } = state;
   const { layers, kvHeads, headDim } = config;
-  const { keyFormat: format } = cache.shape;
-  const rowBytes = vectorBytes(format, headDim);
-  const byteLength = rowBytes * (to - from);
-  const vectors = new Float32Array(2 * layers * kvHeads * headDim * (to - from));
-  if (byteLength === 0) return vectors;
-  const atOnce = Math.max(1, Math.floor(MAX_BYTES / (2 * kvHeads * byteLength)));
+  const { keyFormat, valueFormat } = cache.shape;
+  const bytesOf = headBytes(cache.shape);
+  const kindElements = kvHeads * headDim * (to - from);
+  const vectors = new Float32Array(2 * layers * kindElements);
+  if (kindElements === 0) return vectors;
+  const keyBytes = kvHeads * bytesOf.keys * (to - from);
+  const layerBytes = keyBytes + kvHeads * bytesOf.values * (to - from);
+  const atOnce = Math.max(1, Math.floor(MAX_BYTES / layerBytes));
   for (let first = 0; first < layers; first += atOnce) {
     const part = cache.layers.slice(first, Math.min(layers, first + atOnce));
-    using target = device.createBuffer("keys and values", 2 * kvHeads * byteLength * part.length);
+    using target = device.createBuffer("keys and values", layerBytes * part.length);
     const copies = part.flatMap((buffers, index) => {
       const slots = layerSlots(cache.shape, first + index);
       checkInteger("read keys and values", "tokens", { value: to - from, max: slots });
-      return [buffers.keys, buffers.values].flatMap((source, kind) =>
-        Array.from(
+      return (["keys", "values"] as const).flatMap((kind) => {
+        const rowBytes = bytesOf[kind];
+        const place = index * layerBytes + (kind === "keys" ? 0 : keyBytes);
+        return Array.from(
           { length: kvHeads },
           (_, kvHead) =>
             slotRanges({ from, to }, slots).map((piece) => {
               const row = (sequence * kvHeads + kvHead) * slots + piece.slot;
-              const head = (2 * index + kind) * kvHeads + kvHead;
-              return copyCommand(source, target, rowBytes * (piece.to - piece.from), {
+              return copyCommand(buffers[kind], target, rowBytes * (piece.to - piece.from), {
                 from: rowBytes * row,
-                to: head * byteLength + rowBytes * (piece.from - from),
+                to: place + rowBytes * (kvHead * (to - from) + piece.from - from),
               });
             }),
-        ).flat()
-      );
+        ).flat();
+      });
     });
     using recording = await device.record("keys and values", copies);
     device.submit(recording);
-    const bytes = await device.read(target);
-    const elements = unpackStored(new Uint32Array(bytes), format, headDim);
-    vectors.set(elements, 2 * first * kvHeads * headDim * (to - from));
+    const words = new Uint32Array(await device.read(target));
+    part.forEach((_, index) => {
+      const layer = words.subarray(index * layerBytes / 4, (index + 1) * layerBytes / 4);
+      const keys = unpackStored(layer.subarray(0, keyBytes / 4), keyFormat, headDim);
+      const values = unpackStored(layer.subarray(keyBytes / 4), valueFormat, headDim);
+      vectors.set(keys, 2 * (first + index) * kindElements);
+      vectors.set(values, (2 * (first + index) + 1) * kindElements);
+    });
   }
   addKeyCenters(state, vectors);
   return vectors;

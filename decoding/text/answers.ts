@@ -14,9 +14,9 @@ import {
   fittingSequences,
   type PolicySetting,
   promptSetting,
-  sequenceBytes,
   settingBatches,
 } from "../engine/settings.ts";
+import { sequenceBytes, smallRunKey, smallSequenceBytes } from "../engine/sequence_bytes.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { checkMatching } from "../scoring/head_matching.ts";
 import { checkFit } from "../scoring/map_fitting.ts";
@@ -218,8 +218,15 @@ function roomOf({ large: { device: { info, usage } } }: ModelPair): number {
   return Math.min(MOST_BYTES, free);
 }
 
-/** Counts the sequences that fit beside the two that run prompts, and beside prompts that wait. */
-function fittingSlots(
+/**
+ * Counts the sequences that fit beside the two that run prompts, and beside prompts that wait.
+ *
+ * @param pair Models.
+ * @param sizes Tokens that fit, bytes of everything, settings of the sequences.
+ * @returns At least 1.
+ * @internal
+ */
+export function fittingSlots(
   pair: ModelPair,
   { capacity, maxBytes, settings }: {
     readonly capacity: number;
@@ -227,15 +234,29 @@ function fittingSlots(
     readonly settings: readonly PolicySetting[];
   },
 ): number {
-  // The two that run prompts hold all tokens.
-  const more = [pair.large, pair.small].reduce((sum, model) => {
-    if (!model) return sum;
-    const bytesOf = (holdsAll: boolean) => sequenceBytes(model, capacity, holdsAll);
-    return sum + 2 * (bytesOf(true) - bytesOf(false));
-  }, 0);
-  const bytes = (1 - PROMPT_SHARE) * maxBytes / MOVING_FACTOR - more;
+  const bytes = (1 - PROMPT_SHARE) * maxBytes / MOVING_FACTOR -
+    promptRunBytes(pair, capacity, settings);
   const sizes = { bytes, hasOwnSmallModel: true, settings };
-  return Math.max(1, fittingSequences(pair, capacity, sizes) - 2);
+  return fittingSequences(pair, capacity, sizes);
+}
+
+/**
+ * Bytes of the caches that run prompts: two sequences of each model, which hold all tokens, and of the small one two for each
+ * of its cuts.
+ */
+function promptRunBytes(
+  { large, small }: ModelPair,
+  capacity: number,
+  settings: readonly PolicySetting[],
+): number {
+  const cuts = new Map(settings.map((setting) => {
+    const resolved = promptSetting(setting);
+    const bytes = small ? smallSequenceBytes(small, capacity, resolved, true) : 0;
+    return [smallRunKey(small, resolved), bytes];
+  }));
+  const one = sequenceBytes(large, capacity, true) +
+    cuts.values().reduce((sum, bytes) => sum + bytes, 0);
+  return 2 * one;
 }
 
 /** Resolves a setting; throws unless the pair can decode under it. */

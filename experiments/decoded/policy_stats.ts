@@ -4,8 +4,6 @@
  * @module
  */
 
-import { type CacheBits, formatOf } from "../../cache/full_cache.ts";
-import { vectorBytes } from "../../kernels/quantized_rows.ts";
 import { bootstrapInterval, type Interval } from "../../core/bootstrap.ts";
 import { mean, median } from "../../core/stats.ts";
 import type { ModelShape } from "../experiment.ts";
@@ -156,12 +154,10 @@ export function memoryShares(
  * Counts the bytes that a token takes in a full cache.
  *
  * @param shape Sizes of the model.
- * @param bits Bits of a number; 16 if left out.
- * @returns Bytes of keys and values over all layers.
+ * @returns Bytes of keys and values in 16 bits over all layers.
  */
 export function entryBytes(
   { layers, kvHeads, headDim }: Pick<ModelShape, "layers" | "kvHeads" | "headDim">,
-  bits?: CacheBits,
 ): number {
-  return 2 * layers * kvHeads * vectorBytes(formatOf(bits), headDim);
+  return 4 * layers * kvHeads * headDim;
 }

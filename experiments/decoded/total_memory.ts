@@ -2,14 +2,15 @@
  * All the bytes that a policy needs for one text, by phase and by what they are for.
  *
  * They are counted by the tokens that attention saw and by what the session keeps, in 16 bits or those of the small model's
- * cache; measurements themselves run on resident stores, which hold every token. Not counted are the large model's weights and activations, which all policies
- * need; what scores remember is counted apart and is in no total.
+ * cache; measurements themselves run on resident stores, which hold every token. Not counted are the large model's weights and
+ * activations, which all policies need; what scores remember is counted apart and is in no total.
  *
  * @see docs/method.md, "Equal total memory"
  * @module
  */
 
 import type { CountRequest } from "../../cache/budget.ts";
+import { cacheFormats, fullCacheBytes } from "../../cache/full_cache.ts";
 import { createPolicy, type ResolvedPolicy } from "../../cache/policy_options.ts";
 import { readsLastRows } from "../../cache/scores/score.ts";
 import { mean } from "../../core/stats.ts";
@@ -87,8 +88,9 @@ export function textMemory(
   const token = entryBytes(large);
   // A small model that stops early holds no values in its last layer, unless its own cache is compressed.
   const isCut = smallLayers < small.layers && setting.smallBudget === undefined;
-  const smallEntries = isCut ? smallLayers - 0.5 : smallLayers;
-  const smallToken = asksSmall ? entryBytes({ ...small, layers: smallEntries }, smallCacheBits) : 0;
+  const smallShape = { ...small, ...cacheFormats(smallCacheBits), layers: smallLayers };
+  const one = { capacity: 1, sequences: 1, isLastKeysOnly: isCut };
+  const smallToken = asksSmall ? fullCacheBytes({ ...smallShape, ...one }) : 0;
   const kept = run.cost.slice(1).map((share, step) => share * (promptTokens + step + 1) * token);
   const full = (promptTokens + kept.length) * token;
   // What the session counts beyond the tokens that its last step saw; where tokens are dropped after a step it is less.

@@ -56,6 +56,23 @@ Deno.test("paidMemory() counts the weights of the large model once where it take
   assertEquals([decode, prefillWithoutSmall], [700 + 330, 700 + 300]);
 });
 
+Deno.test("paidMemory() counts a prompt in the small model's bits and layers", () => {
+  const models = { large: "L", small: "S" };
+  // At the end of 200 tokens it holds a third of what 16 bits take.
+  const bytes = { ...BYTES, small: 200 };
+  const smallOf = (setting: string, more: { cachedTokens?: number } = { cachedTokens: 200 }) => {
+    const { cachedTokens: _, ...cell } = itemScore({ setting, models, bytes, promptTokens: 100 });
+    const { prefill, prefillWithoutSmall } = paidMemory({ ...cell, ...more }, MODELS);
+    return prefill - prefillWithoutSmall;
+  };
+  assertEquals(smallOf("smallkv:small-cache-bits=8/4"), 700 + 100);
+  assertEquals(smallOf("smallkv:small-layers=2"), 700 + 100);
+  assertEquals(smallOf("smallkv:small-cache-bits=4", {}), 700 + 300);
+  // What it drops of its own, it drops after the prompt.
+  assertEquals(smallOf("smallkv:small-budget=0.4:small-layers=2"), 700 + 300);
+  assertEquals(smallOf("smallkv"), 700 + 300);
+});
+
 Deno.test("paidMemory() counts what layers with a window hold of a prompt", () => {
   const large = { ...MODELS.large, windows: [512, null, 4096, null] };
   const prefillOf = (promptTokens: number) => {

@@ -37,19 +37,19 @@ Deno.test("parsePolicy() reads options as flags spell them, and names of variant
   assertEquals(parsePolicy("smallkv:normalize=rows"), rows as ReturnType<typeof parsePolicy>);
   assertEquals(parsePolicy("smallkvRows"), rows as ReturnType<typeof parsePolicy>);
   const cut = parsePolicy(
-    " smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2:small-cache-bits=4",
+    " smallkv:sink=4:marginal=false:small-budget=40%:small-layers=2:small-cache-bits=8/4",
   );
   assertEquals(cut, {
     policy: "smallkv",
     options: { sink: 4, marginal: false },
     smallBudget: { ratio: 0.4 },
     smallLayers: 2,
-    smallCacheBits: 4,
+    smallCacheBits: "8/4",
   });
   const name = settingName({ ...cut, pairing: "given" });
   assertEquals(
     name,
-    "smallkv:marginal=false:sink=4:small-budget=0.4:small-cache-bits=4:small-layers=2",
+    "smallkv:marginal=false:sink=4:small-budget=0.4:small-cache-bits=8/4:small-layers=2",
   );
   assertEquals(parsePolicy(name), cut);
   const fitted = "smallkv_query_aware:match-by=fitted:score=row";
@@ -109,7 +109,7 @@ Deno.test("evaluationSettings() refuses what is not known or changes nothing", (
     ["h2o:combine=joint", "options must be some of"],
     ["h2o:small-budget=0.4", "must go with a policy that asks the small model"],
     ["h2o:small-cache-bits=4", "must go with a policy that asks the small model"],
-    ["smallkv:small-cache-bits=5", "small-cache-bits must be one of 16, 8, 4"],
+    ["smallkv:small-cache-bits=5", "small-cache-bits must be one of 16, 8, 8/4, 4"],
     ["h2o:small-tokens=own", "must go with a policy that asks the small model"],
     ["smallkv:small-tokens=own:small-budget=0.4", "must go without small-budget"],
     ["smallkv:small-tokens=mine", "small-tokens must be one of"],

@@ -27,7 +27,7 @@ for (const isDefaultPair of [true, false]) {
     const names = table!.rows.map((row) => row[table!.columns.indexOf("small model")]);
     const expected = [
       "matched row, all layers",
-      ...[8, 4].map((bits) => `matched row, all layers, ${bits}-bit cache`),
+      ...[8, "8/4", 4].map((bits) => `matched row, all layers, ${bits}-bit cache`),
       ...[1, 2, 3, 6].map((layers) => `fitted map, ${layers} of 6 layers`),
       "fitted map, 6 of 6 layers, 4-bit cache",
       ...(isDefaultPair

@@ -70,6 +70,14 @@ Deno.test("textMemory() counts only the layers of a small model that stops early
   const cut = textMemory(RUN, { ...TEXT, setting: { ...SETTING, smallLayers: 1 } });
   assertEquals(cut.prompt, PROMPT * (TOKEN + SMALL_TOKEN / 8), "half of a layer: keys alone");
   assertEquals(cut.smallWeights, 5000);
+  // The second layer has keys alone: 8 bits, as those of the first, whose values have 4.
+  const rounded = { ...SETTING, smallLayers: 2, smallCacheBits: "8/4" } as const;
+  const [key, value] = [8 + 4, 4 + 4];
+  assertEquals(
+    textMemory(RUN, { ...TEXT, setting: rounded }).prompt,
+    PROMPT * (TOKEN + 2 * key + value),
+    "keys and values of different bits",
+  );
   const run = { ...RUN, bytes: { large: 5 * TOKEN + 26, small: 0 } };
   const own = textMemory(run, { ...TEXT, setting: { ...SETTING, policy: "h2o" } });
   assertEquals([own.small, own.smallWeights, own.host, own.sketches], [0, 0, 0, 26]);
@@ -119,6 +127,7 @@ Deno.test("textMemory() equals what sessions count of real runs", async () => {
     { policy: "smallkv", budget: { ratio: 0.3 }, smallLayers: 1 },
     { policy: "smallkv", budget: { ratio: 0.3 }, smallBudget: { ratio: 0.5 } },
     { policy: "h2o", budget: { ratio: 0.3 } },
+    { policy: "smallkv", budget: { ratio: 0.3 }, smallCacheBits: "8/4" },
   ];
   const prompt = randomText(4, 120);
   const runs = await teacherForceSettings(pair, { prompt, continuation: randomText(5, 6) }, {
@@ -134,7 +143,7 @@ Deno.test("textMemory() equals what sessions count of real runs", async () => {
     textMemory(run, { promptTokens: 120, setting: settings[index]!, large, small })
   );
   const token = (model: typeof small) => 2 * 2 * model.layers * model.kvHeads * model.headDim;
-  const [full, whole, early, compressed, h2o] = memory;
+  const [full, whole, early, compressed, h2o, rounded] = memory;
   for (const { sketches } of memory) assertEquals(sketches, 0);
   assertEquals([full!.full, full!.kept], [125 * token(large), runs[0]!.bytes.large]);
   // Kept before a step is what its attention sees; kept after it lacks what was dropped.
@@ -142,6 +151,10 @@ Deno.test("textMemory() equals what sessions count of real runs", async () => {
   assert(h2o!.kept > runs[4]!.bytes.large && h2o!.kept <= 0.3 * full!.full + token(large));
   assertEquals(whole!.small, 125 * token(small));
   assertEquals(early!.small, 125 * token({ ...small, layers: 1 }) / 2, "keys alone");
+  const tokenRounded = rounded!.small / 125;
+  assert(tokenRounded > 3 / 8 * token(small) && tokenRounded < token(small));
+  // The prompt is held beside the large model's, and tokens take the same then as at the end.
+  assertEquals(rounded!.prompt, whole!.prompt - 120 * (token(small) - tokenRounded));
   assertEquals(compressed!.small, Math.floor(0.5 * 125) * token(small));
   assertEquals(compressed!.prompt, whole!.prompt, "the small model reads all of the prompt first");
 });

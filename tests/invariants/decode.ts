@@ -111,6 +111,7 @@ export const VARIANTS: readonly Variant[] = [
   { policy: "streaming", options: { positions: "slot" } },
   { policy: "smallkv", options: { positions: "slot" } },
   { policy: "smallkv", smallCacheBits: 8 },
+  { policy: "smallkv", smallCacheBits: "8/4" },
   { policy: "smallkv_query_aware", options: { score: "row" }, smallCacheBits: 4 },
 ];
 

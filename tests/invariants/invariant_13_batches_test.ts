@@ -22,6 +22,7 @@ const WAYS: readonly Variant[] = [
   { policy: "smallkv", options: { weights: "group", ties: "later" } }, // on the host
   { policy: "smallkv", options: { score: "row", stale: true } }, // after the step
   { policy: "smallkv", options: { score: "row" }, smallCacheBits: 4 }, // from rounded keys
+  { policy: "smallkv", options: { score: "row" }, smallCacheBits: "8/4" },
   { policy: "h2o" }, // sums of its own
   { policy: "tova" }, // its newest row
   { policy: "pyramid_budget" }, // its newest rows

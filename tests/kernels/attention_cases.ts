@@ -49,6 +49,7 @@ export interface AttentionCase extends AttentionRule {
 
 const Q4 = { keyFormat: "u4", valueFormat: "u4" } as const;
 const Q8 = { keyFormat: "u8", valueFormat: "u8" } as const;
+const Q84 = { keyFormat: "u8", valueFormat: "u4" } as const;
 
 /** Shapes with keys and values of codes. */
 const CODED_CASES: readonly AttentionCase[] = [
@@ -59,6 +60,8 @@ const CODED_CASES: readonly AttentionCase[] = [
   { queryHeads: 12, kvHeads: 2, headDim: 128, rowsPerSequence: 5, cached: [300], ...Q4 },
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], ...Q8 },
   { queryHeads: 4, kvHeads: 1, headDim: 80, rowsPerSequence: 1, cached: [150], ...Q8 },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 33, cached: [95], ...Q84 },
+  { queryHeads: 4, kvHeads: 1, headDim: 80, rowsPerSequence: 1, cached: [150], ...Q84 },
   { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 3, cached: [40], keyFormat: "u4" },
   { queryHeads: 4, kvHeads: 1, headDim: 64, rowsPerSequence: 3, cached: [40], valueFormat: "u8" },
   {

@@ -42,6 +42,7 @@ interface Case {
 
 const FOUR = { keys: "u4", values: "u4" } as const;
 const EIGHT = { keys: "u8", values: "u8" } as const;
+const BOTH = { keys: "u8", values: "u4" } as const;
 
 const KEYS_ONLY: Case = {
   queryHeads: 14,
@@ -61,6 +62,8 @@ const ROUNDED: readonly Case[] = [
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11], formats: FOUR },
   { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11], formats: EIGHT },
   { queryHeads: 5, kvHeads: 5, headDim: 80, rowsPerSequence: 3, cached: [4], formats: EIGHT },
+  { queryHeads: 5, kvHeads: 5, headDim: 80, rowsPerSequence: 3, cached: [4], formats: BOTH },
+  { queryHeads: 14, kvHeads: 2, headDim: 64, rowsPerSequence: 7, cached: [11], formats: BOTH },
   { queryHeads: 2, kvHeads: 1, headDim: 256, rowsPerSequence: 2, cached: [4], formats: FOUR },
   {
     queryHeads: 12,

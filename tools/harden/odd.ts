@@ -111,7 +111,7 @@ function drawSetting(random: Random): OddSetting {
     isPlannedOnHost: maybe(0.5),
     ...(maybe(0.1) && { smallBudget: drawBudget(random) }),
     ...(maybe(0.1) && { smallLayers: randomInteger(random, 4) }),
-    ...(maybe(0.1) && { smallCacheBits: pick<CacheBits>(random, [16, 8, 4]) }),
+    ...(maybe(0.1) && { smallCacheBits: pick<CacheBits>(random, [16, 8, "8/4", 4]) }),
     ...(maybe(0.1) && { turnBlock: randomInteger(random, 20) }),
     ...(maybe(0.15) && { draftTokens: randomInteger(random, 6) }),
     ...(maybe(0.1) && { rematch: 1 + randomInteger(random, 20) }),

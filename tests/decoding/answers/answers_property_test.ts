@@ -22,7 +22,7 @@ const SETTINGS: readonly PolicySetting[] = [
   { policy: "h2o", budget: { tokens: 60 } },
   { policy: "smallkv", budget: { ratio: 0.1 }, smallBudget: { ratio: 0.5 } },
   { policy: "smallkv", budget: { ratio: 0.1 }, smallLayers: 1 },
-  { policy: "smallkv", budget: { ratio: 0.1 }, smallLayers: 1, smallCacheBits: 4 },
+  { policy: "smallkv", budget: { ratio: 0.1 }, smallLayers: 1, smallCacheBits: "8/4" },
   {
     policy: "smallkv",
     options: { score: "decayed", decay: 0.99, scoreRows: 1000 },

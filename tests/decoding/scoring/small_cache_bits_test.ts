@@ -1,11 +1,11 @@
 /**
- * Small models whose cache has 8 or 4 bits a number (D-36).
+ * Small models whose cache has 8 or 4 bits a number, or 8 in keys and 4 in values (D-36).
  *
  * @module
  */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type CacheBits, formatOf } from "../../../cache/full_cache.ts";
+import { type CacheBits, cacheFormats, headBytes } from "../../../cache/full_cache.ts";
 import { createPolicy } from "../../../cache/policy_options.ts";
 import { RequirementError } from "../../../core/check.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
@@ -13,12 +13,14 @@ import { settingBatches } from "../../../decoding/engine/settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import { readVectors } from "../../../decoding/session/vectors.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
-import { QUANTIZED_GROUP, vectorBytes } from "../../../kernels/quantized_rows.ts";
+import { QUANTIZED_GROUP } from "../../../kernels/quantized_rows.ts";
 import { embeddedModels, someTokens } from "../../support/embedded_model.ts";
 import { testBackends } from "../../support/gpu.ts";
 import { decode } from "../engine/small_runs.ts";
 
-const FEWER = [8, 4] as const;
+const FEWER = [8, "8/4", 4] as const;
+/** Bits of keys and of values. */
+const BITS = { 16: [16, 16], 8: [8, 8], "8/4": [8, 4], 4: [4, 4] } as const;
 const TOKENS = someTokens(131);
 
 for (const backend of testBackends) {
@@ -50,39 +52,48 @@ for (const backend of testBackends) {
     const halves = await measure(16);
     for (const bits of FEWER) {
       const { held, kept, live } = await measure(bits);
-      const token = 2 * layers * kvHeads * vectorBytes(formatOf(bits), headDim);
+      const { keys, values } = headBytes({ headDim, ...cacheFormats(bits) });
+      const token = layers * kvHeads * (keys + values);
       assertEquals([held, kept], [160 * token, (TOKENS.length + 1) * token], `${bits} bits`);
       assertEquals(halves.live - live, halves.held - held, `${bits} bits`);
       // Groups of 32 numbers take four bytes beside their codes.
-      if (headDim % QUANTIZED_GROUP === 0) assertEquals(held / halves.held, bits / 16 + 4 / 64);
+      const mean = (BITS[bits][0] + BITS[bits][1]) / 2;
+      if (headDim % QUANTIZED_GROUP === 0) assertEquals(held / halves.held, mean / 16 + 4 / 64);
     }
   });
 
-  Deno.test(`a session of fewer bits rounds values by at most half a step on ${backend}`, async () => {
+  Deno.test(`a session of fewer bits rounds keys and values by at most half a step on ${backend}`, async () => {
     const { small } = await embeddedModels(backend);
     const { kvHeads, headDim } = small.config;
-    const firstValues = async (options: { cacheBits?: CacheBits; isExact?: boolean }) => {
+    const kindElements = kvHeads * 33 * headDim;
+    const firstLayer = async (options: { cacheBits?: CacheBits; isExact?: boolean }) => {
       using session = new Session(small, { capacity: 40, ...options });
       await session.prefill(TOKENS.slice(0, 33), { logits: "none" });
       const all = await readVectors(session.forward, { sequence: 0, from: 0, to: 33 });
-      return all.slice(kvHeads * 33 * headDim, 2 * kvHeads * 33 * headDim);
+      return all.slice(0, 2 * kindElements);
     };
-    const exact = await firstValues({ isExact: true });
+    const exact = await firstLayer({ isExact: true });
+    const center = small.weights.layers[0]!.keyCenter?.values;
+    // Keys are rounded without their center.
+    const stored = exact.map((value, i) => {
+      const element = Math.floor(i / headDim / 33) * headDim + i % headDim;
+      return value - (i < kindElements && center ? center[element]! : 0);
+    });
     for (const cacheBits of FEWER) {
-      const rounded = await firstValues({ cacheBits });
+      const rounded = await firstLayer({ cacheBits });
       const width = Math.min(QUANTIZED_GROUP, headDim);
       for (let first = 0; first < exact.length; first += width) {
         const group = exact.subarray(first, first + width);
-        const [least, most] = [Math.min(...group), Math.max(...group)];
-        const half = (most - least) / (2 ** cacheBits - 1) / 2;
+        const range = stored.subarray(first, first + width);
+        const [least, most] = [Math.min(...range), Math.max(...range)];
+        const bits = BITS[cacheBits][first < kindElements ? 0 : 1];
+        const half = (most - least) / (2 ** bits - 1) / 2;
         const rounding = 2 ** -10 * Math.max(-least, most);
-        group.forEach((value, i) => {
-          const error = Math.abs(rounded[first + i]! - value);
-          assert(
-            error <= half + rounding,
-            `${error} of ${half} at ${first + i}, ${cacheBits} bits`,
-          );
-        });
+        const errors = group.map((value, i) => Math.abs(rounded[first + i]! - value));
+        const error = Math.max(...errors);
+        assert(error <= half + rounding, `${error} of ${half} from ${first} on, ${cacheBits} bits`);
+        // No more bits than asked for: of 32 numbers or fewer, some lie between two steps.
+        assert(most === least || error > half / 8, `${error} of ${half}, ${cacheBits} bits`);
       }
     }
   });
@@ -109,13 +120,17 @@ for (const backend of testBackends) {
     }
   });
 
-  Deno.test(`drafts of a small model of 4 bits change no token on ${backend}`, async () => {
+  Deno.test(`drafts of a small model of fewer bits change no token on ${backend}`, async () => {
     const pair = await embeddedModels(backend);
-    const options = { maxNewTokens: 8, stopTokens: [], smallCacheBits: 4 } as const;
     const prompt = TOKENS.slice(0, 110);
-    const tokens = async (more: { readonly speculative?: number }) =>
-      (await generateAll(pair, prompt, { ...options, ...more })).sequences.map((one) => one.tokens);
-    assertEquals(await tokens({ speculative: 3 }), await tokens({}));
+    for (const smallCacheBits of ["8/4", 4] as const) {
+      const options = { maxNewTokens: 8, stopTokens: [], smallCacheBits };
+      const tokens = async (more: { readonly speculative?: number }) => {
+        const { sequences } = await generateAll(pair, prompt, { ...options, ...more });
+        return sequences.map((one) => one.tokens);
+      };
+      assertEquals(await tokens({ speculative: 3 }), await tokens({}));
+    }
   });
 }
 
@@ -127,22 +142,23 @@ Deno.test("fewer bits do not go with a budget for the small model, nor with a po
         policy: createPolicy(policy),
         budget: { ratio: 0.2 },
         capacity: 8,
-        smallCacheBits: 4,
+        smallCacheBits: "8/4",
         ...more,
       });
   assertThrows(
     open("smallkv", { smallBudget: { ratio: 0.5 } }),
     RequirementError,
     "Cannot make the small model cheaper: it must keep its whole cache where numbers have fewer " +
-      "than 16 bits: current it has a budget and 4 bits",
+      "than 16 bits: current it has a budget and 8/4 bits",
   );
   assertThrows(
     () => new Session(pair.small, { capacity: 8, cacheBits: 5 as CacheBits }),
     RequirementError,
-    "bits of a number must be 16, 8 or 4: current value is 5",
+    "bits of a number must be 16, 8, 8/4 or 4: current value is 5",
   );
   assertThrows(open("h2o", {}), RequirementError, "the policy must have one, as smallkv has");
   const setting = { policy: "smallkv", budget: { ratio: 0.2 } };
-  const settings = [setting, { ...setting, smallCacheBits: 4 }, setting] as const;
-  assertEquals(settingBatches(settings, 8), [[0, 2], [1]]);
+  const ofBits = (smallCacheBits: CacheBits) => ({ ...setting, smallCacheBits });
+  const settings = [setting, ofBits(4), setting, ofBits("8/4"), ofBits(8)];
+  assertEquals(settingBatches(settings, 8), [[0, 2], [1], [3], [4]]);
 });
