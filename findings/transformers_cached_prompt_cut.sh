@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # transformers, `generate` with a prompt that is cached: a question alone loses its first tokens, unless its mask is longer.
 #
-# Guess of a good engineer: after a prompt was read into a cache, `generate(**tokenizer(question), cache=...)` reads the question
-# after it, as the model's forward does, or refuses, since it wants the prompt's tokens too; a mask of ones changes nothing.
+# Guess of a good engineer: after a prompt was read into a cache, `generate(**tokenizer(question), cache=...)` reads what comes
+# after it, as forward does, or refuses, since it wants the tokens of the prompt, too; a mask of ones changes nothing.
 # Seen with transformers 5.24.0 and torch 2.15.0, a tiny random model, 24 tokens of which the first are cached, greedy text:
 #                                              none cached, or all 24 given   the question alone, as a tokenizer gives it
 #   8 cached,  question of 16                  the same text                  that of a prompt without tokens 8 to 15
