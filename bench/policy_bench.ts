@@ -5,7 +5,8 @@
  */
 
 import { klDivergence } from "../analysis/quality.ts";
-import { type ChoiceValue, POLICY_CHOICES } from "../cache/options.ts";
+import type { ChoiceValue } from "../cache/choice.ts";
+import { POLICY_CHOICES } from "../cache/options.ts";
 import { createPolicy } from "../cache/policy_options.ts";
 import { printableText } from "../core/printable.ts";
 import { mean } from "../core/stats.ts";
