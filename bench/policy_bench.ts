@@ -5,6 +5,8 @@
  */
 
 import { klDivergence } from "../analysis/quality.ts";
+import type { ChoiceValue } from "../cache/choice.ts";
+import { POLICY_CHOICES } from "../cache/options.ts";
 import { createPolicy } from "../cache/policy_options.ts";
 import { printableText } from "../core/printable.ts";
 import { mean } from "../core/stats.ts";
@@ -24,6 +26,7 @@ import {
   stepParts,
   type StepSizes,
 } from "./policy_step.ts";
+import { startClock } from "./speed.ts";
 import {
   DEVICE_OPTIONS,
   modelPath,
@@ -235,11 +238,14 @@ interface Drafting {
   readonly tokens: number;
   readonly draftTokens: number;
   readonly block: BlockSelection;
+  readonly rest: Rest;
 }
 
-function openDrafting({ pair, prompt, policy, ratio, tokens, draftTokens, block }: Drafting) {
+type Rest = ChoiceValue<typeof POLICY_CHOICES.rest>;
+
+function openDrafting({ pair, prompt, ratio, tokens, draftTokens, block, ...given }: Drafting) {
   return new SpeculativeSession(pair, {
-    policy: createPolicy(policy),
+    policy: createPolicy(given.policy, { rest: given.rest }),
     budget: { ratio },
     capacity: prompt.length + tokens + draftTokens + 2,
     draftTokens,
@@ -254,10 +260,12 @@ async function decodeDrafting(given: Drafting) {
   const tokens = await session.nextTokens();
   tokens.push(...(await session.block()).tokens);
   const first = tokens.length;
-  const start = performance.now();
+  const clock = startClock();
   while (tokens.length < given.tokens) tokens.push(...(await session.block()).tokens);
-  const ms = (performance.now() - start) / (tokens.length - first);
-  return { tokens, ms, ...session.speculation };
+  const { wallMs, processorMs } = clock();
+  const count = tokens.length - first;
+  const times = { ms: wallMs / count, processorMs: processorMs / count };
+  return { tokens, ...times, ...session.speculation };
 }
 
 /** Logits of a text that is given block by block. */
@@ -286,25 +294,33 @@ async function compareDrafting(given: Drafting) {
     acceptedShare: drafted.accepted / Math.max(1, drafted.drafted),
     tokensPerBlock: drafted.tokensPerBlock,
     speedOverPlain: plain.ms / drafted.ms,
+    plainProcessorMs: plain.processorMs,
+    processorMs: drafted.processorMs,
     samePrefixShare: (end < 0 ? text.length : end) / text.length,
     meanKl: mean(reference.map((row, index) => klDivergence(row, shared[index]!))),
   };
 }
 
+type DraftFigures = Awaited<ReturnType<typeof compareDrafting>>;
+
 const DRAFT_COLUMNS = [
   ["policy", -20],
   ["block", -10],
+  ["rest", -5],
   ["drafts", 6, 0],
   ["accepted", 9, 3],
   ["per block", 9, 3],
   ["speed", 7, 3],
+  ["ms, no drafts", 13, 2],
+  ["ms, drafts", 10, 2],
   ["same", 6, 3],
   ["mean KL", 8, 3],
 ] as const;
 
 /**
  * Times decoding with drafts of the small model against the same policy without drafts, and counts accepted drafts and
- * the divergence that a block's shared selection causes. The texts are those of the embedded pair's world.
+ * the divergence that a block's shared selection causes. Speed is by the clock, milliseconds are of processor time for a
+ * token. The texts are those of the embedded pair's world.
  */
 export async function benchSpeculation(args: string[]): Promise<void> {
   const options = new Options(args, {
@@ -315,8 +331,10 @@ export async function benchSpeculation(args: string[]): Promise<void> {
     tokens: "32",
     budget: "0.2",
     prompts: "4",
+    rest: "none",
   });
   const [ratio, tokens] = [options.share("budget"), options.count("tokens")];
+  const rests = options.words("rest", POLICY_CHOICES.rest.values);
   const [drafts, prompts] = [options.counts("drafts"), options.count("prompts")];
   await withPair(options, async (pair, device) => {
     const tasks = ["route", "qa", "roll", "sums"] as const;
@@ -329,15 +347,21 @@ export async function benchSpeculation(args: string[]): Promise<void> {
     for (const policy of ["smallkv", "smallkv_query_aware"]) {
       for (const block of BLOCK_SELECTIONS) {
         for (const draftTokens of drafts) {
-          const figures: Awaited<ReturnType<typeof compareDrafting>>[] = [];
+          // In turns, so that what else the machine does slows all alike.
+          const figures = rests.map((): DraftFigures[] => []);
           for (const prompt of texts) {
             const given = { pair, prompt, policy, ratio, tokens, draftTokens, block };
-            figures.push(await compareDrafting(given));
+            for (const [index, rest] of rests.entries()) {
+              figures[index]!.push(await compareDrafting({ ...given, rest }));
+            }
           }
-          const names = Object.keys(figures[0]!) as (keyof typeof figures[number])[];
-          const means = names.map((name) => [name, mean(figures.map((one) => one[name]))] as const);
-          rows.push({ policy, block, draftTokens, ...Object.fromEntries(means) });
-          printRow(DRAFT_COLUMNS, Object.values(rows.at(-1)!));
+          rests.forEach((rest, index) => {
+            const own = figures[index]!;
+            const names = Object.keys(own[0]!) as (keyof DraftFigures)[];
+            const means = names.map((name) => [name, mean(own.map((one) => one[name]))] as const);
+            rows.push({ policy, block, rest, draftTokens, ...Object.fromEntries(means) });
+            printRow(DRAFT_COLUMNS, Object.values(rows.at(-1)!));
+          });
         }
       }
     }

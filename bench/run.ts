@@ -55,7 +55,7 @@ const USAGE = `Usage: deno task bench [KIND] [OPTION...]
   policy       parts of a decode step under smallkv: --large FILE --small FILE
                --tokens COUNT,... --budget SHARE --samples COUNT
   speculative  drafts of the small model against none: --large FILE --small FILE
-               --drafts COUNT,... --tokens COUNT --budget SHARE --prompts COUNT
+               --drafts COUNT,... --tokens COUNT --budget SHARE --prompts COUNT --rest none|mean,...
   batch        16 settings in one batch against one setting: --large FILE --small FILE
                --tokens COUNT --steps COUNT --samples COUNT
   answers      problems of GSM8K under 16 settings as one batch, and alone, in processor time:

@@ -227,9 +227,6 @@ export function checkSpeculation(policy: ResolvedPolicy, request: SpeculationReq
   if (!BLOCK_SELECTIONS.includes(block)) {
     refuse(`block must be one of ${BLOCK_SELECTIONS.join(", ")}`, block);
   }
-  if (policy.rest !== "none" && block === "shared") {
-    refuse("block must be per_query, so that each row's selection has a rest of its own", block);
-  }
   if (smallBudget) refuse("the small model must keep its whole cache", "a budget for it");
   if (smallLayers !== undefined) {
     refuse("the small model must run all of its layers, whose head drafts", smallLayers);

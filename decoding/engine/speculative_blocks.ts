@@ -183,6 +183,7 @@ function attention(
   const rowShape = isShared
     ? { sequences: 1, rowsPerSequence: rows }
     : { sequences: rows, rowsPerSequence: 1 };
+  const state = isShared ? workspace.state : buffers.places;
   const commands = selectedAttentionCommands(device.info, {
     shape: attentionShape(large, rowShape, layer),
     selection: {
@@ -193,7 +194,7 @@ function attention(
       smallHeads: shape.smallHeads,
     },
     buffers: {
-      state: isShared ? workspace.state : buffers.places,
+      state,
       qkv: workspace.queryKeyValue,
       ...cache.layers[layer]!,
       lists: buffers.lists,
@@ -206,7 +207,7 @@ function attention(
     // As without drafts, where lists that are not split keep the order of their sums.
     ...(rest && !workspace.partial && { splits: 1 }),
   });
-  const { places: state, lists } = buffers;
+  const { lists } = buffers;
   return [...rest?.commands(layer, rows, { state, lists }) ?? [], ...commands];
 }
 

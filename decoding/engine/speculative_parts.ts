@@ -53,7 +53,12 @@ export function createSpeculativeParts(
   // The small model's decode rows are kept one by one; nothing sums them.
   const forward = { ...smallModel.wholeSession.forward, taps: NO_TAPS };
   const blockRest = parts.rest &&
-    stack.use(new RestOfBlock({ forward: large.forward, rest: parts.rest, shape, rows }));
+    stack.use(
+      new RestOfBlock({
+        ...{ forward: large.forward, rest: parts.rest, shape, rows },
+        isShared: block === "shared",
+      }),
+    );
   const runner = stack.use(
     new BlockRunner({
       smallModel: { forward, buffers, shape, batch },

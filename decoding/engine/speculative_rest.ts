@@ -1,6 +1,7 @@
 /**
  * The rest of the tokens under each row of a block (D-31). Each row has a sum of values of its own, which ends with its token,
- * so that the sums of drafts that are not accepted leave nothing behind.
+ * so that the sums of drafts that are not accepted leave nothing behind. Rows that share a selection share its rest as well:
+ * each sees the block up to itself, so that what is left of the tokens before the block is the same for all.
  *
  * @see docs/method.md, "Drafts"
  * @module
@@ -28,11 +29,13 @@ interface BlockRestOptions {
   readonly shape: PolicyShape;
   /** Most rows of a block. */
   readonly rows: number;
+  /** Whether all rows have one selection, which ends with the block. */
+  readonly isShared: boolean;
 }
 
 /** Sums and means of the rows of a block. Disposing it frees its buffers. */
 export class RestOfBlock implements Disposable {
-  /** Means of one layer at a time, f32 [rows, groups of the layer, REST_HEADER + headDim]. */
+  /** Means of one layer at a time, f32 [selections, groups of the layer, REST_HEADER + headDim]. */
   readonly means: DeviceBuffer;
   /** Scratch with room for a split of every list. */
   readonly partial: DeviceBuffer;
@@ -102,15 +105,15 @@ export class RestOfBlock implements Disposable {
    *
    * @param layer The layer.
    * @param rows Rows of the block.
-   * @param state 0, then the number of tokens before each row.
-   * @param lists What each row keeps.
+   * @param state 0, then the number of tokens before each row, or before a block that shares a selection.
+   * @param lists What each row keeps, or all of them.
    */
   commands(
     layer: number,
     rows: number,
     { state, lists }: { readonly state: DeviceBuffer; readonly lists: DeviceBuffer },
   ): Command[] {
-    const { forward: { cache, config }, rest, shape, rows: most } = this.#options;
+    const { forward: { cache, config }, rest, shape, rows: most, isShared } = this.#options;
     const { kvHeads, headDim } = config;
     const { values, write } = cache.layers[layer]!;
     const { valueFormat, capacity } = cache.shape;
@@ -129,11 +132,15 @@ export class RestOfBlock implements Disposable {
       );
     }
     const { groups, listWords } = shape;
+    const sums = isShared ? rest.sums : this.#sums;
+    const sizes = isShared
+      ? { sequences: 1, summedSequences: 1, rowsPerSequence: rows }
+      : { sequences: rows, summedSequences: most, rowsPerSequence: 1 };
     commands.push(
       restValuesCommand({
-        ...{ state, lists, values, sums: this.#sums, masses: this.#masses, rest: this.means },
+        ...{ state, lists, values, sums, masses: this.#masses, rest: this.means },
       }, {
-        ...{ layer, sequences: rows, summedSequences: most, rowsPerSequence: 1 },
+        ...{ layer, ...sizes },
         ...{ groupsPerLayer: groups.perLayer, groupOffset: layer * groups.perLayer },
         ...{ groups: groups.total, groupHeads: groups.heads, listWords },
         ...{ kvHeads, headDim, valueFormat },

@@ -8,7 +8,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createPolicy, type PolicyOptions, resolvePolicy } from "../../../cache/policy_options.ts";
 import { RequirementError } from "../../../core/check.ts";
 import { seededRandom } from "../../../core/random.ts";
-import { checkPair, checkSpeculation } from "../../../decoding/engine/checks.ts";
+import { checkPair } from "../../../decoding/engine/checks.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
 import { PolicySequence } from "../../../decoding/engine/sequence.ts";
 import type { PolicySessionOptions } from "../../../decoding/engine/types.ts";
@@ -262,13 +262,8 @@ Deno.test("PolicySequence gives the rest the share of attention that dropped tok
   assertEquals(sequence("smallkv", { rest: "mean" }).restMasses, undefined);
 });
 
-Deno.test("the rest is refused with drafts that share a selection, and where a layer sees only some tokens", () => {
+Deno.test("the rest is refused where a layer sees only some tokens", () => {
   const policy = createPolicy("smallkv", { rest: "mean" });
-  assertThrows(
-    () => checkSpeculation(policy, { draftTokens: 3, block: "shared" }),
-    RequirementError,
-    "Cannot speculate: block must be per_query, so that each row's selection has a rest of its own: current value is shared",
-  );
   const config = { ...TINY, layerAttention: [{}, { window: 64 }] };
   const model = { config } as unknown as RandomPair["large"];
   assertThrows(

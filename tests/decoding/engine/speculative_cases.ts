@@ -123,12 +123,10 @@ export async function openCase(given: SpeculativeCase, backend: Backend): Promis
 }
 
 /** Choices without those that exclude each other. */
-function policyOf({ policy: name, options, block }: SpeculativeCase): ResolvedPolicy {
+function policyOf({ policy: name, options }: SpeculativeCase): ResolvedPolicy {
   const policy = POLICIES.find((candidate) => candidate.name === name)!;
-  // Rows that share a selection have no rest of their own.
-  const given = block === "shared" ? { ...options, rest: "none" as const } : options;
-  const misused = misusedOptions(policy, given).map(({ option }) => option);
-  const allowed = Object.entries(given).filter(([option]) => !misused.includes(option as never));
+  const misused = misusedOptions(policy, options).map(({ option }) => option);
+  const allowed = Object.entries(options).filter(([option]) => !misused.includes(option as never));
   return createPolicy(name, Object.fromEntries(allowed));
 }
 

@@ -11,7 +11,7 @@ import { SpeculativeSession } from "../../../decoding/engine/speculative_session
 import type { StepReport } from "../../../decoding/engine/types.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { testBackends } from "../../support/gpu.ts";
-import { openCase, spoiledDrafts } from "./speculative_cases.ts";
+import { decodePlainly, openCase, openSpeculation, spoiledDrafts } from "./speculative_cases.ts";
 
 /** Tokens before a turn, and after it. */
 const STEPS = 5;
@@ -71,4 +71,27 @@ for (const backend of testBackends) {
       }
     });
   }
+
+  Deno.test(`SpeculativeSession counts one rest for all rows of a shared selection on ${backend}`, async () => {
+    // Tokens are chosen once, so that a shared selection is what each row would have without drafts.
+    const options = { rest: "mean", interval: 16, score: "row" } as const;
+    const given = await openCase({
+      ...{ roles: ["large", "small"], text: 1, promptTokens: 130, policy: "smallkv" },
+      ...{ options, ratio: 0.1, draftTokens: 3, block: "shared", wrong: [] },
+    }, backend);
+    const plain = await decodePlainly(given, 2 * STEPS);
+    const next = plain.map(({ token }) => token);
+    using drafting = await openSpeculation(given);
+    for (let done = 0, wrong = 1; done < STEPS; wrong = 3 - wrong) {
+      // One draft is accepted, or two; sums of the others must not remain.
+      const drafts = spoiledDrafts(next.slice(done + 1), 3, wrong);
+      const { rows, accepted } = await drafting.block({ drafts, logits: true });
+      assertEquals(accepted, wrong);
+      for (const row of rows) {
+        const { selections, chosen, logits } = plain[done++]!.report;
+        assertEquals([row.selections, row.chosen], [selections, chosen], `step ${done}`);
+        assertClose(row.logits!, logits!, { terms: 64, magnitude: 8 });
+      }
+    }
+  });
 }

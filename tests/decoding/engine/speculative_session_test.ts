@@ -105,7 +105,7 @@ for (const backend of testBackends) {
         const given = await openCase({
           ...sizes,
           block: "shared",
-          options: { ...sizes.options, marginal: false },
+          options: { ...sizes.options, marginal: false, rest: "none" },
         }, backend);
         using session = await openSpeculation(given);
         using masked = new Session(given.pair.large, { ...given.options, masked: true });
