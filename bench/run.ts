@@ -11,6 +11,7 @@ import { printableText } from "../core/printable.ts";
 import { benchAnswers } from "./answers_bench.ts";
 import { benchAttention } from "./attention_bench.ts";
 import { benchCeiling } from "./ceiling.ts";
+import { benchExplorer } from "./explorer_bench.ts";
 import { benchFirst, benchStart } from "./first_bench.ts";
 import { benchGpu } from "./gpu_bench.ts";
 import { benchHeads } from "./head_match_bench.ts";
@@ -37,6 +38,7 @@ const KINDS: Readonly<Record<string, (args: string[]) => void | Promise<void>>> 
   ranking: benchRanking,
   matmul: benchMatmul,
   heads: benchHeads,
+  explorer: benchExplorer,
 };
 
 const USAGE = `Usage: deno task bench [KIND] [OPTION...]
@@ -68,9 +70,11 @@ const USAGE = `Usage: deno task bench [KIND] [OPTION...]
                --tokens COUNT,... --budget SHARE --bits 1|2|4 --samples COUNT
   matmul       matrix products by format and shape: --formats q4,... --models 0.5B,1.5B --rows 1,128
   heads        matching of heads on the host
+  explorer     the explorer in Chromium, in one thread of the CPU device: a first visit, steps side by side, and the
+               longest task of its page: --samples COUNT
 
 FILE is a path, embedded, or 0.5b or 1.5b for a file of the folder that SMALLKV_MODELS names. All but
-ceiling, start and heads take --device auto|cpu|webgpu|dawn|reference, --threads COUNT and
+ceiling, start, heads and explorer take --device auto|cpu|webgpu|dawn|reference, --threads COUNT and
 --activation-bits default|16|8, each several times or as a list, and run on each; --shapes KIND|tuned|FILE
 chooses shapes of kernels on webgpu and dawn.`;
 

@@ -72,11 +72,12 @@ async function runPython(python: string, args: readonly string[]): Promise<Pytho
 
 /** Refuses an interpreter that cannot be started, before minutes go into the study. */
 async function checkPython(python: string): Promise<void> {
-  const args = ["-c", "import torch, transformers"];
-  const found = await new Deno.Command(python, { args, stderr: "null" }).output().catch(() =>
-    undefined
-  );
-  if (found?.success) return;
+  try {
+    const args = ["-c", "import torch, transformers"];
+    if ((await new Deno.Command(python, { args, stderr: "null" }).output()).success) return;
+  } catch {
+    // cannot be started
+  }
   throw new DataError(
     `Cannot run the benchmark: --python must name an interpreter with torch and transformers: current value is ${python}`,
   );

@@ -91,7 +91,10 @@ export function readChoices(
     const { switches = {}, values, range } = choice;
     const given = Object.keys(switches).filter((flag) => call.has(prefix + flag));
     if (given.length > 1) call.exclude(prefix + given[0]!, prefix + given[1]!);
-    if (given.length > 0) made[name] = switches[given[0]!]!.value;
+    if (given.length > 0) {
+      made[name] = switches[given[0]!]!.value;
+      continue; // a switch may have the choice's own name
+    }
     const flag = prefix + flagOf(name, choice);
     if (!call.has(flag)) continue;
     if (values) made[name] = values.find((value) => String(value) === call.value(flag));

@@ -445,9 +445,10 @@ function checkInstructions(activationBits: ActivationBits): void {
       current: activationBits,
     });
   }
-  if (!WebAssembly.validate(SIMD_PROBE)) {
+  // Some browsers switch WebAssembly off altogether where they are locked down.
+  if (!globalThis.WebAssembly?.validate(SIMD_PROBE)) {
     throw new GpuError(
-      "Cannot open the CPU device: WebAssembly must have 128-bit vectors: current support is none",
+      "Cannot open the CPU device: WebAssembly must have 128-bit vectors: current support is none: use a newer browser or processor, or the device webgpu",
     );
   }
   if (activationBits === 8 && !WebAssembly.validate(RELAXED_PROBE)) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DataError, UsageError } from "../core/check.ts";
+import { DataError, RequirementError, UsageError } from "../core/check.ts";
 import { evaluationItems, type MicroworldTask } from "../data/microworld.ts";
 import type { DatasetName, ExperimentModel, ExperimentText } from "../experiments/experiment.ts";
 import { openEngine } from "../experiments/runner/engine.ts";
@@ -88,10 +88,12 @@ export interface LabModels {
  * @param options Models, data and device; the embedded pair if left out.
  * @returns The lab; close it to free its memory.
  * @throws {UsageError} If only one of the two models is named.
+ * @throws {RequirementError} If `SMALLKV_PATIENCE` is no number.
  * @throws {DataError} If a model is missing, damaged or has no tokenizer.
  */
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
   const isDefaultPair = isDefault(options);
+  const patience = patienceOf(Deno.env.get("SMALLKV_PATIENCE"));
   await using stack = new AsyncDisposableStack();
   const engine = stack.use(
     await openEngine({
@@ -112,7 +114,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
     ...loaded,
     tokenizer: tokenizerOf(loaded.large),
     isDefaultPair,
-    patience: Number(Deno.env.get("SMALLKV_PATIENCE") ?? (isDefaultPair ? 1 : OWN_PATIENCE)),
+    patience: patience ?? (isDefaultPair ? 1 : OWN_PATIENCE),
     text: isDefaultPair ? itemsOf("roll")[0]! : PASSAGE,
     prompts: isDefaultPair ? PROMPT_TASKS.flatMap(itemsOf) : [PASSAGE],
     models,
@@ -187,4 +189,13 @@ function tokenizerOf({ name, tokenizer }: Model): Tokenizer {
   throw new DataError(
     `Cannot open a lab: ${name} must come with a tokenizer: current value is none`,
   );
+}
+
+/** Reads the factor on the time that long cells may take. */
+function patienceOf(text: string | undefined): number | undefined {
+  if (!text) return undefined;
+  const value = Number(text);
+  if (value > 0) return value;
+  const requirement = "SMALLKV_PATIENCE must be a number above 0";
+  throw new RequirementError({ action: "open a lab", requirement, current: text });
 }

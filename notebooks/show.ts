@@ -60,7 +60,7 @@ async function picturesOf(view: NamedView): Promise<ViewImages | undefined> {
 
 /**
  * Puts a view into the forms that front ends draw: a page in a frame over its picture. Front ends that do not trust a notebook
- * take the frame away and leave the picture; without one, nothing is left there.
+ * take the frame away, as GitHub does, and leave the picture, or the line of text where there is none.
  *
  * @param view The view.
  * @param images Its picture, if one was drawn.
@@ -74,7 +74,7 @@ export function viewBundle(view: NamedView, images?: { readonly png: Uint8Array 
     ? `<div style="position:relative;max-width:${FIGURE_WIDTH}px">` +
       `<img alt="${text}" src="data:image/png;base64,${images.png.toBase64()}" ` +
       `style="display:block;width:100%">${frame("height:100%;position:absolute;inset:0")}</div>`
-    : frame("height:30em;resize:vertical");
+    : `<div>${text}</div>${frame("height:30em;resize:vertical")}`;
   return { "text/html": html, "text/plain": view.text };
 }
 

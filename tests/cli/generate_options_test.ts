@@ -1,6 +1,51 @@
 import { assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import { writeFile } from "node:fs/promises";
+import { type Choice, flagOf } from "../../cache/choice.ts";
+import { POLICIES } from "../../cache/policies/mod.ts";
+import {
+  acceptedOptions,
+  createPolicy,
+  type OptionName,
+  POLICY_CHOICES,
+} from "../../cache/policy_options.ts";
+import { CommandCall } from "../../cli/command.ts";
+import { generateCommand } from "../../cli/generate.ts";
+import { readRequest } from "../../cli/generate_settings.ts";
 import { run, withFolder } from "./generate_run.ts";
+
+/** Options without which an option is refused. */
+const GO_WITH: Readonly<Record<string, readonly string[]>> = {
+  decay: ["--score", "decayed"],
+  change: ["--interval", "4"],
+};
+
+/** A value that an option does not have by default, and the words for it. */
+function otherValue(name: string, choice: Choice): [unknown, string[]] {
+  const { switches, values, range, usual } = choice;
+  const [flag, made] = Object.entries(switches ?? {})[0] ?? [];
+  if (flag !== undefined) return [made!.value, [`--${flag}`]];
+  const value = values?.findLast((one) => one !== usual) ?? (range!.isInteger ? 7 : 0.25);
+  return [value, [`--${flagOf(name, choice)}`, String(value)]];
+}
+
+Deno.test("every option of a policy reaches the policy", () => {
+  const command = generateCommand({ openEngine: () => Promise.reject(new Error("not opened")) });
+  for (const [name, choice] of Object.entries<Choice>(POLICY_CHOICES)) {
+    const holders = POLICIES.filter((one) => acceptedOptions(one).includes(name as OptionName));
+    const policy = holders.find((one) => one.name === "smallkv") ?? holders[0]!;
+    const [value, words] = otherValue(name, choice);
+    const all = ["--policy", policy.name, ...words, ...GO_WITH[name] ?? []];
+    const { policies: [read] } = readRequest(new CommandCall(command, all));
+    const made = createPolicy(policy.name, {
+      [name]: value,
+      ...(name === "decay" && { score: "decayed" }),
+      ...(name === "change" && { interval: 4 }),
+    });
+    assertEquals(JSON.stringify(read), JSON.stringify(made), all.join(" "));
+    const usual = createPolicy(policy.name);
+    assertNotEquals(JSON.stringify(read), JSON.stringify(usual), all.join(" "));
+  }
+});
 
 Deno.test("generate says what is wrong with its options and ends with 2", async () => {
   const cases: [string[], RegExp][] = [

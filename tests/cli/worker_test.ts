@@ -63,11 +63,11 @@ Deno.test({
     for (const name of ["answers.jsonl", "evaluation.json", "evaluation.md", "report.html"]) {
       assertEquals((await Deno.readTextFile(join(out, name))).includes("secret"), false, name);
     }
-    await until(reader, "microworld: 1 items under 1 settings");
+    await until(reader, "microworld: 1 item under 1 setting ");
 
     const stop = new AbortController();
     const more = run([...evaluation, ...open, "--limit", "9", "--out", out], stop.signal);
-    await until(reader, "microworld: 1 items under 1 settings");
+    await until(reader, "microworld: 1 item under 1 setting ");
     const start = performance.now();
     worker.kill("SIGTERM");
     assertEquals((await worker.status).code, 143);

@@ -103,6 +103,23 @@ Deno.test("openGpu() names what an adapter lacks for rounded activations", async
   assertMatch(await refused(8, new Set(["pointer_composite_access"])), /pointer_composite_access:/);
 });
 
+Deno.test("the CPU device says what is missing where WebAssembly is, or its vectors are", async () => {
+  const { WebAssembly: whole } = globalThis;
+  const without = { ...whole, validate: () => false };
+  try {
+    for (const found of [undefined, without]) {
+      Object.defineProperty(globalThis, "WebAssembly", { value: found, configurable: true });
+      await assertRejects(
+        () => openDevice({ backend: "cpu", threads: 0 }),
+        GpuError,
+        "WebAssembly must have 128-bit vectors: current support is none: use a newer browser",
+      );
+    }
+  } finally {
+    Object.defineProperty(globalThis, "WebAssembly", { value: whole, configurable: true });
+  }
+});
+
 Deno.test("8-bit activations say what is missing where WebAssembly has no relaxed SIMD", async () => {
   const { validate } = WebAssembly;
   // The probe of relaxed instructions is the longer one.

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { TIER } from "../../cache/token_tier.ts";
-import { UsageError } from "../../core/check.ts";
+import { RequirementError, UsageError } from "../../core/check.ts";
 import { fig9 } from "../../experiments/fig9.ts";
 import { cacheFigure } from "../../notebooks/cache_figure.ts";
 import { comparePolicies, runTiers } from "../../notebooks/compare_policies.ts";
@@ -18,6 +18,15 @@ const ignore = !hasGpu;
 
 Deno.test("openLab() wants both models or none", async () => {
   await assertRejects(() => openLab({ large: "a.gguf" }), UsageError);
+});
+
+Deno.test("openLab() quotes a SMALLKV_PATIENCE that is no number", async () => {
+  Deno.env.set("SMALLKV_PATIENCE", "much");
+  try {
+    await assertRejects(() => openLab(), RequirementError, "above 0: current value is much");
+  } finally {
+    Deno.env.delete("SMALLKV_PATIENCE");
+  }
 });
 
 Deno.test({
