@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Progress, ProgressState } from "../core/progress.ts";
+import type { Progress } from "../core/progress.ts";
 import { CLEAR_LINE } from "../core/terminal_view.ts";
 import { MAX_THREADS } from "../gpu/cpu_device.ts";
 import { ACTIVATION_BITS, type ActivationBits, BACKENDS } from "../gpu/device.ts";
@@ -62,10 +62,7 @@ export async function openEngineFor(
 ): Promise<Engine> {
   const dataFolder = call.value("data");
   const { isInteractive } = options.io;
-  const { progress } = options;
-  progress?.describe("opening");
-  /** What was being done when loading began. */
-  let before: ProgressState | undefined;
+  options.progress?.describe("opening");
   return await openEngine({
     device: call.required("device") as NonNullable<EngineOptions["device"]>,
     ...(call.has("threads") && {
@@ -76,15 +73,9 @@ export async function openEngineFor(
     }),
     shapes: call.required("shapes"),
     ...(dataFolder === undefined ? {} : { dataFolder }),
-    onProgress(loading, share) {
-      if (!progress) return;
-      before ??= progress.state;
-      if (share < 1) progress.describe(loading, `${Math.floor(100 * share)}%`);
-      else {
-        progress.describe(before.stage, before.detail);
-        before = undefined;
-      }
-      progress.exclude();
+    onProgress(detail, share) {
+      options.progress?.describe(detail, `${Math.floor(100 * share)}%`);
+      options.progress?.exclude();
     },
     // The progress line is taken away, and drawn again below.
     onNotice: (notice) => options.io.error(`${isInteractive ? CLEAR_LINE : ""}${notice}\n`),
