@@ -165,6 +165,8 @@ const families = (compared: string) =>
 const gsm8kHeads = (head: string, column: string) =>
   cell(observed("table7_8"), "table7_8_gsm8k", [head, "all"], column);
 
+const [LOSS, RANK] = [real("loss_prediction"), "rank correlation"];
+
 const RESULTS: readonly Words[] = [
   ["random sets | not printed | #[] | #[]", ...both("fig1b", "aboveRandom")],
   ["those after the drop | not printed | #[] | #[]", ...both("fig1b", "guidedGain")],
@@ -293,6 +295,22 @@ const RESULTS: readonly Words[] = [
   [
     "(# for # nats at 5 %, # for # at 10 %)",
     ...[5, 10].flatMap((budget) => FITTED.map((policy) => atBudget(policy, budget, KL))),
+  ],
+  [
+    "At 10 % the rank correlation is #[], and similarity explains #[] of the variance",
+    claim(LOSS, "headRank"),
+    claim(LOSS, "headExplained"),
+  ],
+  [
+    "all heads agree, the correlation is #[].",
+    cell(LOSS, "loss_prediction_heads", [10, "similarity without the first 4"], RANK),
+  ],
+  ["mean on other texts explains #[]", claim(LOSS, "otherExplained")],
+  ["the rank correlation is #[] at 10 %", claim(LOSS, "textRank")],
+  ["explains (#[] held out)", claim(LOSS, "textExplained")],
+  [
+    "is the better predictor, with #[]",
+    cell(LOSS, "loss_prediction_texts", [20, "attention kept"], RANK),
   ],
   [
     "one of 4 bits multiplies the divergence by #[] at 5 % and by #[] at 10 %",
