@@ -79,7 +79,7 @@ export class Engine {
       case "start":
         return await this.#start(request, signal);
       case "step":
-        return await this.#step(request.run);
+        return await this.#step(request, signal);
       case "match": {
         const run = this.#ofRun(request.run);
         if (!run) return;
@@ -138,11 +138,16 @@ export class Engine {
     this.#tell({ kind: "started", run: id, prompt: run.shownPrompt, first });
   }
 
-  async #step(id: number): Promise<void> {
+  async #step(
+    { run: id, wanted }: ToEngine & { readonly kind: "step" },
+    signal: AbortSignal,
+  ): Promise<void> {
     const run = this.#ofRun(id);
     if (!run || run.isDone) return;
     const steps = await run.step();
-    this.#tell({ kind: "stepped", run: id, steps, isDone: run.isDone });
+    // A step that has run is told in any case; what could not be added up is asked for again, and then says why.
+    const received = await run.attend(wanted, signal).catch(() => []);
+    this.#tell({ kind: "stepped", run: id, steps, received, isDone: run.isDone });
   }
 
   #ofRun(id: number): ExplorerRun | undefined {

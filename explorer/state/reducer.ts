@@ -227,13 +227,13 @@ function hasStarted(run: RunState | undefined): run is RunState {
 function stepped(
   state: ExplorerState,
   run: RunState,
-  { steps, isDone }: FromEngine & { readonly kind: "stepped" },
+  { steps, received, isDone }: FromEngine & { readonly kind: "stepped" },
 ): ExplorerState {
   const tracks = run.tracks.map((track, place) => {
     const step = steps[place];
     return step ? { ...track, steps: [...track.steps, step] } : track;
   });
-  const next = { ...run, tracks, isDone };
+  const next = attended({ ...run, tracks, isDone }, received);
   const last = recordedSteps(next);
   const isFollowed = state.view.step === recordedSteps(run);
   return {
