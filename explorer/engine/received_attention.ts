@@ -39,6 +39,23 @@ export class ReceivedAttention implements Disposable {
     this.#session = new Session(model, { capacity, accumulate: true, activations });
   }
 
+  /** Tokens after the prompt that have been read; -1 before it has been. */
+  get readTokens(): number {
+    return this.#steps.length - 1;
+  }
+
+  /** Copies what has been read, for a text that continues in another way. */
+  async copy(): Promise<ReceivedAttention> {
+    using stack = new DisposableStack();
+    const copy = stack.use(new ReceivedAttention(this.#model, this.#options));
+    using saved = await this.#session.save(0);
+    await copy.#session.restore(saved, 0);
+    copy.#session.clearAccumulated(await this.#session.accumulated());
+    copy.#steps.push(...this.#steps);
+    stack.move();
+    return copy;
+  }
+
   /**
    * Reads a text as far as it has been written; what has been read is not read again.
    *
