@@ -5,7 +5,7 @@
  */
 
 import { compareHeads } from "../../decoding/scoring/compare_heads.ts";
-import { LabError } from "../../core/check.ts";
+import { GpuError, LabError } from "../../core/check.ts";
 import type { FromEngine, ToEngine } from "../messages.ts";
 import { headMap } from "./head_map.ts";
 import { extractAttention } from "./extract_attention.ts";
@@ -61,12 +61,18 @@ export class Engine {
         request: request.kind,
         ...("run" in request && { run: request.run }),
         ...(this.#run && { openRun: this.#run.id }),
-        message: this.#sentence(error),
+        message: this.#sentence(error, request),
       });
     }
   }
 
-  #sentence(error: unknown): string {
+  #sentence(error: unknown, { kind }: ToEngine): string {
+    if (error instanceof GpuError && error.isOutOfMemory) {
+      const advice = kind === "open"
+        ? "smaller models need less"
+        : "a shorter prompt, fewer new tokens or fewer policies need less";
+      return this.#files.named(`${error.message}; ${advice}`);
+    }
     if (error instanceof LabError) return this.#files.named(error.message);
     const cause = error instanceof Error ? error.stack ?? error.message : String(error);
     return `Something went wrong inside the explorer: ${cause}`;

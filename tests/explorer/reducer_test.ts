@@ -196,8 +196,13 @@ Deno.test("reduce() keeps a run when the next one cannot begin", () => {
   const kept = after(asked, told({ ...fault, openRun: run.id }));
   assertEquals([kept.run, kept.view.step, kept.fault, kept.previous], [run, 1, "no", undefined]);
   assertEquals(kept.setup.options, { h2o: { sink: 4 } }, "to be corrected");
-  const lost = after(asked, told(fault));
-  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 1, true]);
+  const again = after({ ...asked, target: 1 }, told(fault));
+  assertEquals(requests(asked, again), [
+    { kind: "start", run: run.id + 2, request: run.request },
+  ], "the engine no longer has it");
+  assertEquals([again.fault, again.target, again.setup], ["no", 1, asked.setup]);
+  const lost = after(again, told({ ...fault, run: run.id + 2 }));
+  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 2, true]);
   const broken = [{ path: "a.gguf", file: new File(["1"], "a.gguf") }];
   const unread = after(
     lost,
