@@ -65,6 +65,30 @@ Deno.test({
 });
 
 Deno.test({
+  name: "the explorer's page works by plain HTTP, where browsers store nothing, and says so",
+  ignore: chromium === undefined,
+  sanitizeOps: false, // Playwright's connection ends after the test has
+  sanitizeResources: false,
+  async fn() {
+    const flags = ["--host-resolver-rules=MAP explorer.test 127.0.0.1"];
+    await using site = await visitSite(chromium!, { isIsolated: false, flags });
+    const { page } = site;
+    await page.goto(`${site.address.replace("127.0.0.1", "explorer.test")}#device=cpu&${SHOWN}`);
+    await waitForStep(page, 2);
+    assertEquals(await page.evaluate("[isSecureContext, navigator.storage]"), [false, undefined]);
+    const text = await firstText(page);
+    await page.getByRole("heading", { name: /Hugging Face hub/ }).click();
+    await fault(
+      page,
+      /^Cannot keep models: .* or open the page by HTTPS; .*: current storage is none$/,
+    );
+    assertEquals(await firstText(page), text);
+    await page.getByRole("button", { name: "Forward one step" }).click();
+    await waitForStep(page, 3);
+  },
+});
+
+Deno.test({
   name: "the explorer's page says what to do where storage is short, and keeps what was there",
   ignore: chromium === undefined,
   sanitizeOps: false, // Playwright's connection ends after the test has
