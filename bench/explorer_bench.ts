@@ -6,19 +6,62 @@
 
 import type { Browser, Page } from "playwright-core";
 import { DataError } from "../core/check.ts";
+import { median } from "../core/stats.ts";
 import { findChromium, startChromium } from "../experiments/figures/chromium.ts";
 import { serveSite } from "../explorer/serve_site.ts";
 import { buildSite } from "../explorer/site.ts";
-import { Options, printJson, timesOf } from "./timing.ts";
+import { Options, printJson } from "./timing.ts";
 
-/** What the page shows while it is timed: every view, for the full cache and a policy next to it. */
-const SHOWN = "device=cpu&budget=0.2&tint=saliency&film=needs";
+/** What the page shows while it is timed, for the full cache and policies next to it; texts of 40 new tokens. */
+const SHOWN = "device=cpu&budget=0.2&example=1&new=40&step=1";
+/** Every view, and those that need no received attention. */
+const VIEWS = { all: "&tint=saliency&film=needs", tiers: "&tint=tier&film=tiers" };
+/** Policies next to the full cache. */
+const POLICIES = ["smallkv", "h2o,smallkv"];
+/** Steps that warm up, that are asked for one by one, and that are played. */
+const STEPS = { first: 2, timed: 12, played: 30 };
 
 /** Collects tasks of the page's thread that the browser calls long, by the clock. */
 const OBSERVE = `globalThis.longTasks = [];
   new PerformanceObserver((list) => {
     for (const { duration } of list.getEntries()) longTasks.push(duration);
   }).observe({ type: "longtask", buffered: true });`;
+
+/** Asks for steps, each as soon as texts and film show the one before and have been laid out and painted. */
+const STEP = `globalThis.stepTimes = async (first, end) => {
+  const times = [];
+  for (let step = first; step < end; step++) {
+    const start = performance.now();
+    await new Promise((done, fail) => {
+      const isShown = () =>
+        document.querySelector("output.step").textContent.startsWith("step " + step + " ") &&
+        document.querySelector("svg#film").ariaLabel.endsWith("at " + step + " steps");
+      const observer = new MutationObserver(() => {
+        if (!isShown()) return;
+        observer.disconnect();
+        setTimeout(done);
+      });
+      const kinds = { childList: true, attributes: true, characterData: true };
+      observer.observe(document.body, { subtree: true, ...kinds });
+      setTimeout(() => fail(new Error("step " + step + " is not shown")), 30_000);
+      document.querySelector('[aria-label="Forward one step"]').click();
+    });
+    times.push(performance.now() - start);
+  }
+  return times;
+};`;
+
+/** Plays to the end, and tells the time between steps. */
+const PLAY = `globalThis.playTimes = () => new Promise((done) => {
+  const [output, times] = [document.querySelector("output.step"), []];
+  new MutationObserver(() => {
+    times.push(performance.now());
+    if (output.textContent.endsWith("the end")) {
+      done(times.slice(1).map((time, place) => time - times[place]));
+    }
+  }).observe(output, { subtree: true, childList: true, characterData: true });
+  document.querySelector(".transport .primary").click();
+});`;
 
 /** A visit without a cache. */
 interface Visit {
@@ -30,12 +73,18 @@ interface Visit {
   readonly bytes: number;
 }
 
-/** Steps while the page plays. */
-interface Play {
-  /** Of all texts, with what the page draws, by the clock. */
-  readonly stepMs: number;
-  /** Of all texts in the engine alone: median over steps. */
-  readonly engineMs: number;
+/** Steps of some texts side by side. */
+interface Run {
+  /** From asking for a step of all texts until it is painted, by the clock: each step. */
+  readonly stepMs: readonly number[];
+  /** Processor time of a step in the engine's thread. */
+  readonly workerMs: number;
+  /** In the page's thread: state, views, style, layout, paint. */
+  readonly pageMs: number;
+  /** In all other threads of the browser: raster, compositor, compilers, garbage collection. */
+  readonly otherMs: number;
+  /** Between steps while the page plays, by the clock: it waits for a timer, so that they can be followed. */
+  readonly playedMs: readonly number[];
   /** Longest task of the page's thread, by the clock; those under 50 ms count as 0. */
   readonly longestTaskMs: number;
 }
@@ -44,7 +93,7 @@ async function visit(browser: Browser, address: string, sent: () => number): Pro
   const before = sent();
   const page = await browser.newPage();
   const start = performance.now();
-  await page.goto(`${address}#${SHOWN}&policies=smallkv&step=1`);
+  await page.goto(`${address}#${SHOWN}${VIEWS.all}&policies=smallkv`);
   await page.locator('[data-state="open"]').waitFor({ timeout: 120_000 });
   const openMs = performance.now() - start;
   await stepOf(page, /^step 1 |the end/);
@@ -59,32 +108,66 @@ async function stepOf(page: Page, text: RegExp): Promise<void> {
   await page.locator("output.step", { hasText: text }).waitFor({ timeout: 240_000 });
 }
 
-async function play(browser: Browser, address: string, policies: string): Promise<Play> {
+async function run(browser: Browser, address: string): Promise<Run> {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
-  await page.addInitScript(OBSERVE);
-  await page.goto(`${address}#${SHOWN}&policies=${policies}&step=1&new=40`);
+  await page.addInitScript(OBSERVE + STEP + PLAY);
+  await page.goto(address);
   await stepOf(page, /^step 1 /);
   await page.locator("svg#map").waitFor({ timeout: 120_000 });
+  const times = (first: number, end: number) =>
+    page.evaluate<number[]>(`stepTimes(${first}, ${end})`);
+  await times(STEPS.first, STEPS.timed);
   await page.evaluate("longTasks.length = 0");
-  const start = performance.now();
-  await page.getByRole("button", { name: "Play" }).click();
-  await stepOf(page, /the end/);
-  const ms = performance.now() - start;
+  await browser.startTracing(page, { categories: ["toplevel", "__metadata"] });
+  const stepMs = await times(STEPS.timed, STEPS.played);
+  const threads = threadTimes(await browser.stopTracing());
+  const playedMs = await page.evaluate<number[]>("playTimes()");
   const longestTaskMs = await page.evaluate<number>("Math.max(0, ...longTasks)");
-  const [download] = await Promise.all([
-    page.waitForEvent("download"),
-    page.getByRole("button", { name: "Save data" }).click(),
-  ]);
-  const { tracks }: { tracks: { steps: { milliseconds: number }[] }[] } = JSON.parse(
-    await Deno.readTextFile(await download.path()),
-  );
   await page.close();
-  const steps = Math.max(...tracks.map(({ steps }) => steps.length)) - 2; // the prompt and the first one
-  const engine = Array.from(
-    { length: steps },
-    (_, step) => tracks.reduce((sum, track) => sum + (track.steps[step + 2]?.milliseconds ?? 0), 0),
+  const perStep = (isIn: (name: string) => boolean) =>
+    [...threads].reduce((sum, [name, ms]) => isIn(name) ? sum + ms : sum, 0) / stepMs.length;
+  const isWorker = (name: string) => name.startsWith("DedicatedWorker");
+  const isPage = (name: string) => name === "CrRendererMain";
+  return {
+    stepMs,
+    workerMs: perStep(isWorker),
+    pageMs: perStep(isPage),
+    otherMs: perStep((name) => !isWorker(name) && !isPage(name)),
+    playedMs,
+    longestTaskMs,
+  };
+}
+
+/** Processor time of a browser's threads by name, in milliseconds. */
+function threadTimes(trace: Uint8Array): Map<string, number> {
+  interface TraceEvent {
+    readonly name: string;
+    readonly pid: number;
+    readonly tid: number;
+    readonly ts: number;
+    readonly dur?: number;
+    readonly tdur?: number;
+    readonly args: { readonly name?: string };
+  }
+  const { traceEvents }: { traceEvents: TraceEvent[] } = JSON.parse(
+    new TextDecoder().decode(trace),
   );
-  return { stepMs: ms / steps, engineMs: engine.sort((a, b) => a - b)[steps >> 1]!, longestTaskMs };
+  const threadOf = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`;
+  const names = new Map(
+    traceEvents.filter(({ name }) => name === "thread_name")
+      .map((event) => [threadOf(event), event.args.name!]),
+  );
+  const [times, ends] = [new Map<string, number>(), new Map<string, number>()];
+  for (const event of traceEvents.sort((a, b) => a.ts - b.ts || b.dur! - a.dur!)) {
+    const { ts, dur, tdur } = event;
+    const thread = threadOf(event);
+    // What lies within another event of its thread is counted with it.
+    if (dur === undefined || tdur === undefined || ts < (ends.get(thread) ?? 0)) continue;
+    ends.set(thread, ts + dur);
+    const name = names.get(thread) ?? "";
+    times.set(name, (times.get(name) ?? 0) + tdur / 1000);
+  }
+  return times;
 }
 
 /** Times a first visit and steps of the full cache next to one policy and to two, in one thread. */
@@ -104,23 +187,27 @@ export async function benchExplorer(args: string[]): Promise<void> {
     const onFile = (_: string, size: number) => bytes += size;
     await using server = serveSite(folder, { port: 0, isIsolated: false, onFile });
     const visits: Visit[] = [];
-    const plays: Record<string, Play[]> = { smallkv: [], "h2o,smallkv": [] };
+    const runs = POLICIES.map((policies) => ({ policies, all: [] as Run[], tiers: [] as Run[] }));
     for (let sample = 0; sample < samples; sample++) {
       await using browser = await startChromium(chromium);
       visits.push(await visit(browser, server.address, () => bytes));
-      for (const [policies, list] of Object.entries(plays)) {
-        list.push(await play(browser, server.address, policies));
+      for (const { policies, ...lists } of runs) {
+        for (const views of ["all", "tiers"] as const) {
+          const address = `${server.address}#${SHOWN}${VIEWS[views]}&policies=${policies}`;
+          lists[views].push(await run(browser, address));
+        }
       }
     }
-    report(visits, plays);
+    report(visits, runs);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 }
 
-function report(visits: readonly Visit[], plays: Readonly<Record<string, readonly Play[]>>): void {
-  const median = (values: readonly number[]) =>
-    timesOf(values.map((wallMs) => ({ wallMs, processorMs: 0 }))).medianMs;
+function report(
+  visits: readonly Visit[],
+  runs: readonly Readonly<Record<"all" | "tiers", Run[]> & { policies: string }>[],
+): void {
   const first = {
     openMs: median(visits.map(({ openMs }) => openMs)),
     stepMs: median(visits.map(({ stepMs }) => stepMs)),
@@ -132,18 +219,27 @@ function report(visits: readonly Visit[], plays: Readonly<Record<string, readonl
     } ms, first step shown after ` +
       `${first.stepMs.toFixed(0)} ms, ${(first.bytes / 1e6).toFixed(2)} MB sent`,
   );
-  const played = Object.entries(plays).map(([policies, list]) => {
-    const stepMs = median(list.map((one) => one.stepMs));
-    const engineMs = median(list.map((one) => one.engineMs));
-    const longestTaskMs = Math.max(...list.map((one) => one.longestTaskMs));
+  const steps = runs.map(({ policies, all, tiers }) => {
+    const engineMs = median(tiers.map(({ workerMs }) => workerMs));
+    const parts = {
+      engineMs,
+      receivedMs: median(all.map(({ workerMs }) => workerMs)) - engineMs,
+      pageMs: median(all.map(({ pageMs }) => pageMs)),
+      otherMs: median(all.map(({ otherMs }) => otherMs)),
+    };
+    const stepMs = median(all.flatMap((one) => one.stepMs));
+    const processorMs = Object.values(parts).reduce((sum, ms) => sum + ms);
+    const playedMs = median(all.flatMap((one) => one.playedMs));
+    const longestTaskMs = Math.max(...all.map((one) => one.longestTaskMs));
     console.log(
-      `full and ${policies}: a step of all with every view ${
-        stepMs.toFixed(1)
-      } ms, in the engine ` +
-        `${engineMs.toFixed(1)} ms; longest task of the page ` +
+      `full and ${policies}: a step of all with every view ${stepMs.toFixed(1)} ms; processor ` +
+        `${processorMs.toFixed(1)} ms: engine ${parts.engineMs.toFixed(1)}, received attention ` +
+        `${parts.receivedMs.toFixed(1)}, page ${parts.pageMs.toFixed(1)}, raster and others ` +
+        `${parts.otherMs.toFixed(1)}; while it plays, by its timer, ${playedMs.toFixed(0)} ms; ` +
+        `longest task of the page ` +
         (longestTaskMs === 0 ? "under 50 ms" : `${longestTaskMs.toFixed(0)} ms`),
     );
-    return { policies, stepMs, engineMs, longestTaskMs };
+    return { policies, stepMs, processorMs, ...parts, playedMs, longestTaskMs };
   });
-  printJson("explorer", undefined, { samples: visits.length, first, played });
+  printJson("explorer", undefined, { samples: visits.length, first, steps });
 }

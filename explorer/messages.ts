@@ -64,7 +64,7 @@ export interface RunRequest {
 export type ToEngine =
   | { readonly kind: "open"; readonly source: PairSource; readonly backend: BackendChoice }
   | { readonly kind: "start"; readonly run: number; readonly request: RunRequest }
-  | { readonly kind: "step"; readonly run: number }
+  | { readonly kind: "step"; readonly run: number; readonly wanted: readonly WantedSteps[] }
   | { readonly kind: "match"; readonly run: number }
   | { readonly kind: "attend"; readonly run: number; readonly wanted: readonly WantedSteps[] }
   | { readonly kind: "map"; readonly run: number; readonly head: HeadPlace }
@@ -181,6 +181,8 @@ export type FromEngine =
     readonly run: number;
     /** One for each track; absent where the text has ended. */
     readonly steps: readonly (TrackStep | undefined)[];
+    /** Attention that was wanted of them; none where it could not be computed, which asking for it alone explains. */
+    readonly received: readonly ReceivedSteps[];
     /** Whether nothing is left to do. */
     readonly isDone: boolean;
   }

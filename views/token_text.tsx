@@ -108,7 +108,7 @@ class TokenChunk extends Component<ChunkProps> {
             data-token={token.position}
             class={classOf(token, { isPlain, isLinked: token.position === linked })}
             {...hasTitles && { title: titleOf(token) }}
-            {...token.rank !== undefined && { style: rankStyle(token.rank) }}
+            {...token.rank !== undefined && { style: SHADE_STYLES[shadeOf(token.rank)]! }}
           >
             {token.text ?? "▪"}
           </span>
@@ -135,13 +135,13 @@ function titleOf({ text, position, tier, rank, isDifferent }: TokenView): string
 /** Shades of ranks; few enough that most tokens keep theirs from step to step. */
 const SHADES = 8;
 
-function shadeOf(rank: number | undefined): number {
-  return rank === undefined ? -1 : Math.round(rank * SHADES) / SHADES;
-}
-
-function rankStyle(rank: number): { readonly background: string; readonly color: string } {
-  const { fill, ink } = similarityColor(shadeOf(rank));
+const SHADE_STYLES = Array.from({ length: SHADES + 1 }, (_, shade) => {
+  const { fill, ink } = similarityColor(shade / SHADES);
   return { background: fill, color: ink };
+});
+
+function shadeOf(rank: number | undefined): number {
+  return rank === undefined ? -1 : Math.round(rank * SHADES);
 }
 
 function classOf(

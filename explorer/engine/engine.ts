@@ -5,7 +5,7 @@
  */
 
 import { compareHeads } from "../../decoding/scoring/compare_heads.ts";
-import { LabError } from "../../core/check.ts";
+import { GpuError, LabError } from "../../core/check.ts";
 import type { FromEngine, ToEngine } from "../messages.ts";
 import { headMap } from "./head_map.ts";
 import { extractAttention } from "./extract_attention.ts";
@@ -61,12 +61,18 @@ export class Engine {
         request: request.kind,
         ...("run" in request && { run: request.run }),
         ...(this.#run && { openRun: this.#run.id }),
-        message: this.#sentence(error),
+        message: this.#sentence(error, request),
       });
     }
   }
 
-  #sentence(error: unknown): string {
+  #sentence(error: unknown, { kind }: ToEngine): string {
+    if (error instanceof GpuError && error.isOutOfMemory) {
+      const advice = kind === "open"
+        ? "smaller models need less"
+        : "a shorter prompt, fewer new tokens or fewer policies need less";
+      return this.#files.named(`${error.message}; ${advice}`);
+    }
     if (error instanceof LabError) return this.#files.named(error.message);
     const cause = error instanceof Error ? error.stack ?? error.message : String(error);
     return `Something went wrong inside the explorer: ${cause}`;
@@ -79,7 +85,7 @@ export class Engine {
       case "start":
         return await this.#start(request, signal);
       case "step":
-        return await this.#step(request.run);
+        return await this.#step(request, signal);
       case "match": {
         const run = this.#ofRun(request.run);
         if (!run) return;
@@ -138,11 +144,16 @@ export class Engine {
     this.#tell({ kind: "started", run: id, prompt: run.shownPrompt, first });
   }
 
-  async #step(id: number): Promise<void> {
+  async #step(
+    { run: id, wanted }: ToEngine & { readonly kind: "step" },
+    signal: AbortSignal,
+  ): Promise<void> {
     const run = this.#ofRun(id);
     if (!run || run.isDone) return;
     const steps = await run.step();
-    this.#tell({ kind: "stepped", run: id, steps, isDone: run.isDone });
+    // A step that has run is told in any case; what could not be added up is asked for again, and then says why.
+    const received = await run.attend(wanted, signal).catch(() => []);
+    this.#tell({ kind: "stepped", run: id, steps, received, isDone: run.isDone });
   }
 
   #ofRun(id: number): ExplorerRun | undefined {

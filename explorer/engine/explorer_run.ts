@@ -38,7 +38,7 @@ export class ExplorerRun implements Disposable {
   readonly #policies: readonly ResolvedPolicy[];
   readonly #tracks: Track[] = [];
   readonly #activations = new SharedActivations();
-  /** Texts that are read once more, by the first track that reads them. */
+  /** Texts that are read once more: the full cache's, and those of tracks that have departed from it. */
   readonly #watched = new Map<number, ReceivedAttention>();
 
   /**
@@ -144,26 +144,32 @@ export class ExplorerRun implements Disposable {
     wanted: readonly WantedSteps[],
     signal?: AbortSignal,
   ): Promise<ReceivedSteps[]> {
-    const full = this.readBy(0);
+    const texts = new Map<number, ReceivedAttention>();
+    // Before any is read on: a text that departs continues from where the full cache's has been read.
+    for (const { track } of wanted) texts.set(track, await this.#watch(track));
     const received: ReceivedSteps[] = [];
     for (const { track, from } of wanted) {
-      const read = this.readBy(track);
-      const isSame = read.every((token, place) => token === full[place]);
-      const steps = await this.#watch(isSame ? 0 : track).upTo(read, signal);
+      const steps = await texts.get(track)!.upTo(this.readBy(track), signal);
       received.push({ track, from, steps: steps.slice(from) });
     }
     return received;
   }
 
-  #watch(track: number): ReceivedAttention {
-    const found = this.#watched.get(track) ??
-      new ReceivedAttention(this.#pair.large, {
-        prompt: this.prompt,
-        newTokens: this.#request.newTokens,
-        activations: this.#activations,
-      });
-    this.#watched.set(track, found);
-    return found;
+  async #watch(track: number): Promise<ReceivedAttention> {
+    const [full, read] = [this.readBy(0), this.readBy(track)];
+    const departure = read.findIndex((token, place) => token !== full[place]);
+    const reader = departure < 0 ? 0 : track;
+    const found = this.#watched.get(reader);
+    if (found) return found;
+    const shared = this.#watched.get(0);
+    const isPart = shared !== undefined && shared.readTokens >= 0 && shared.readTokens <= departure;
+    const made = isPart ? await shared.copy() : new ReceivedAttention(this.#pair.large, {
+      prompt: this.prompt,
+      newTokens: this.#request.newTokens,
+      activations: this.#activations,
+    });
+    this.#watched.set(reader, made);
+    return made;
   }
 
   /** Frees the caches. */

@@ -167,8 +167,9 @@ export class ModelStore {
       return await (options.create ? made : made.catch(passOverMissing));
     } catch (cause) {
       if ((cause as Error).name === FULL) throw cause;
+      const current = this.#storage ? cause : "none";
       throw new DataError(
-        `Cannot keep models: this browser must let the page store files: allow data of this site, or leave the private window; models that you have as files can be dropped onto the page: ${cause}`,
+        `Cannot keep models: this browser must let the page store files: allow data of this site, leave the private window, or open the page by HTTPS; models that you have as files can be dropped onto the page: current storage is ${current}`,
         { cause },
       );
     }

@@ -35,8 +35,25 @@ export class ReceivedAttention implements Disposable {
     this.#model = model;
     this.#options = options;
     const { prompt, newTokens, activations: { large: activations } } = options;
-    const capacity = prompt.length + newTokens;
+    const capacity = prompt.length + newTokens; // the last token is chosen, and not read
     this.#session = new Session(model, { capacity, accumulate: true, activations });
+  }
+
+  /** Tokens after the prompt that have been read; -1 before it has been. */
+  get readTokens(): number {
+    return this.#steps.length - 1;
+  }
+
+  /** Copies what has been read, for a text that continues in another way. */
+  async copy(): Promise<ReceivedAttention> {
+    using stack = new DisposableStack();
+    const copy = stack.use(new ReceivedAttention(this.#model, this.#options));
+    using saved = await this.#session.save(0);
+    await copy.#session.restore(saved, 0);
+    copy.#session.clearAccumulated(await this.#session.accumulated());
+    copy.#steps.push(...this.#steps);
+    stack.move();
+    return copy;
   }
 
   /**
@@ -53,9 +70,7 @@ export class ReceivedAttention implements Disposable {
   ): Promise<readonly Float32Array<ArrayBuffer>[]> {
     using _activations = this.#options.activations.begin("read a text once more");
     while (this.#steps.length <= written.length) {
-      const { length } = this.#steps;
-      const tokens = length === 0 ? this.#options.prompt : [written[length - 1]!];
-      await this.#session.prefill(tokens, { logits: "none", ...(signal && { signal }) });
+      await this.#read(written[this.#steps.length - 1], signal);
       this.#steps.push(this.#meanOfGroups(await this.#session.accumulated()));
     }
     return this.#steps.slice(0, written.length + 1);
@@ -66,14 +81,26 @@ export class ReceivedAttention implements Disposable {
     this.#session.close();
   }
 
+  /** Reads the prompt, or one token: by a decode step, whose commands are recorded only once. */
+  async #read(token: number | undefined, signal: AbortSignal | undefined): Promise<void> {
+    if (token === undefined) {
+      const options = { logits: "none", ...(signal && { signal }) } as const;
+      return await this.#session.prefill(this.#options.prompt, options);
+    }
+    this.#session.replaceNext([token]);
+    await this.#session.decode(1);
+  }
+
   #meanOfGroups(sums: Float32Array): Float32Array<ArrayBuffer> {
     const { layers, queryHeads, kvHeads } = this.#model.config;
     const [tokens, group] = [sums.length / (layers * queryHeads), queryHeads / kvHeads];
     const means = new Float32Array(layers * kvHeads * tokens);
-    sums.forEach((value, at) => {
-      const head = Math.floor(at / tokens / group);
-      means[head * tokens + at % tokens]! += value / group;
-    });
+    for (let head = 0; head < layers * queryHeads; head++) {
+      const mean = Math.floor(head / group) * tokens;
+      for (let token = 0; token < tokens; token++) {
+        means[mean + token]! += sums[head * tokens + token]! / group;
+      }
+    }
     return means;
   }
 }

@@ -11,6 +11,7 @@ import {
   type PairFacts,
   type PairSource,
   type ReceivedSteps,
+  type RunRequest,
 } from "../messages.ts";
 import type { Action } from "./actions.ts";
 import { modelsOf } from "./dropped_files.ts";
@@ -203,18 +204,19 @@ function begun(state: ExplorerState): ExplorerState {
   const { facts } = state.pair;
   if (!facts || state.asked === "open") return state;
   const { fault: _, ...rest } = state;
-  const { setup, view } = state;
+  return starting(
+    { ...rest, ...(hasStarted(state.run) && { previous: state.run }) },
+    requestOf(state.setup),
+  );
+}
+
+function starting(state: ExplorerState, request: RunRequest): ExplorerState {
+  const { view } = state;
+  const track = Math.min(Math.max(1, view.track), request.policies.length);
   return {
-    ...rest,
-    ...(hasStarted(state.run) && { previous: state.run }),
-    run: {
-      id: (state.run?.id ?? 0) + 1,
-      request: requestOf(setup),
-      prompt: [],
-      tracks: [],
-      isDone: false,
-    },
-    view: { ...view, step: 0, track: Math.min(Math.max(1, view.track), setup.policies.length) },
+    ...state,
+    run: { id: (state.run?.id ?? 0) + 1, request, prompt: [], tracks: [], isDone: false },
+    view: { ...view, step: 0, track },
     asked: "start",
     work: { stage: "Reading the prompt" },
   };
@@ -227,13 +229,13 @@ function hasStarted(run: RunState | undefined): run is RunState {
 function stepped(
   state: ExplorerState,
   run: RunState,
-  { steps, isDone }: FromEngine & { readonly kind: "stepped" },
+  { steps, received, isDone }: FromEngine & { readonly kind: "stepped" },
 ): ExplorerState {
   const tracks = run.tracks.map((track, place) => {
     const step = steps[place];
     return step ? { ...track, steps: [...track.steps, step] } : track;
   });
-  const next = { ...run, tracks, isDone };
+  const next = attended({ ...run, tracks, isDone }, received);
   const last = recordedSteps(next);
   const isFollowed = state.view.step === recordedSteps(run);
   return {
@@ -254,8 +256,9 @@ function failed(
   const next = { ...answered(state, request), isPlaying: false };
   if (request === "open") return stillOpen({ ...next, fault: message });
   if (!run) return { ...next, fault: message };
-  if (request === "start" && state.previous && state.previous.id === openRun) {
-    return restored(next, state.previous, message);
+  if (request === "start" && state.previous) {
+    const { previous } = state;
+    return (previous.id === openRun ? restored : repeated)(next, previous, message);
   }
   if (request === "extract") return { ...extracted(next), fault: message };
   if (request === "attend") {
@@ -275,6 +278,12 @@ function restored(state: ExplorerState, run: RunState, fault: string): ExplorerS
   const last = recordedSteps(run);
   const track = Math.min(state.view.track, run.tracks.length - 1);
   return { ...rest, run, fault, target: last, view: { ...state.view, step: last, track } };
+}
+
+/** What the engine no longer has, since memory does not allow both, is computed again. */
+function repeated(state: ExplorerState, run: RunState, fault: string): ExplorerState {
+  const { previous: _, ...rest } = state;
+  return starting({ ...rest, fault, target: recordedSteps(run) }, run.request);
 }
 
 /** After files that cannot be opened, what was there continues; a prompt that was being read is read again. */

@@ -5,7 +5,7 @@
  */
 
 import type { ToEngine, ToStore } from "../messages.ts";
-import { type ExplorerState, wantedSteps } from "./state.ts";
+import { type ExplorerState, wantedNext, wantedSteps } from "./state.ts";
 
 /** What the worker that keeps models is to be asked for when the state has changed. */
 export function storeRequest(
@@ -35,6 +35,7 @@ export function requests(before: ExplorerState | undefined, after: ExplorerState
   }
   const isNew = before?.asked !== asked || before.run !== run;
   if (!isNew) return [];
+  if (asked === "step") return [{ kind: "step", run: run.id, wanted: wantedNext(after) }];
   if (asked === "attend") return [{ kind: "attend", run: run.id, wanted: wantedSteps(after) }];
   if (asked === "extract") {
     return [{ kind: asked, run: run.id, ...(view.head && { head: view.head }) }];

@@ -7,6 +7,7 @@
 import { TIER_NAMES } from "../../cache/token_tier.ts";
 import type { FilmView } from "../../views/film.tsx";
 import { tokenLabel } from "../../views/labels.ts";
+import { memo } from "../../views/memo.ts";
 import type { TrackView } from "../../views/policy_card.tsx";
 import { rankShares } from "../../views/rank_shares.ts";
 import type { TokenView } from "../../views/token_text.tsx";
@@ -22,10 +23,19 @@ export interface TrackFilm extends FilmView {
 
 /** The tracks of a run at the step that is shown; none before the prompt has been read. */
 export function trackViews(state: ExplorerState): TrackView[] {
-  const { run } = state;
-  if (!run) return [];
-  return run.tracks.map((_, place) => trackView(state, run, place));
+  const { run, view: { step, place, tint }, pair: { facts } } = state;
+  return trackViewsOf(run, step, place, tint, facts, state);
 }
+
+/** Hovering changes the state at every movement, and not what tracks show; neither does what is asked of the engine. */
+const trackViewsOf = memo((
+  run: RunState | undefined,
+  _step: number,
+  _place: object,
+  _tint: string,
+  _facts: unknown,
+  state: ExplorerState,
+) => run?.tracks.map((_, place) => trackView(state, run, place)) ?? []);
 
 function trackView(state: ExplorerState, run: RunState, place: number): TrackView {
   const { step } = state.view;

@@ -188,12 +188,21 @@ export function recordedSteps({ tracks }: RunState): number {
 }
 
 /** Steps whose received attention is looked at and not known yet. */
-export function wantedSteps({ run, view }: ExplorerState): WantedSteps[] {
-  if (!run) return [];
-  return run.tracks.flatMap(({ steps, received }, track) => {
-    const isShown = view.tint === "saliency" || view.film === "needs" && track === view.track;
-    return isShown && received.length < steps.length ? [{ track, from: received.length }] : [];
-  });
+export function wantedSteps(state: ExplorerState): WantedSteps[] {
+  return watchedTracks(state).flatMap(([track, { steps, received }]) =>
+    received.length < steps.length ? [{ track, from: received.length }] : []
+  );
+}
+
+/** The next step of tracks whose received attention is looked at and known so far. */
+export function wantedNext(state: ExplorerState): WantedSteps[] {
+  return watchedTracks(state).map(([track, { steps }]) => ({ track, from: steps.length }));
+}
+
+function watchedTracks({ run, view }: ExplorerState): (readonly [number, TrackState])[] {
+  return [...(run?.tracks ?? []).entries()].filter(([track]) =>
+    view.tint === "saliency" || view.film === "needs" && track === view.track
+  );
 }
 
 /** Whether the next run would differ from the one that is shown. */

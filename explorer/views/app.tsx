@@ -12,7 +12,7 @@ import { type Line, LineChart, LineLegend } from "../../views/line_chart.tsx";
 import { memo } from "../../views/memo.ts";
 import { lineStyle } from "../../views/palette.ts";
 import { PolicyCards, type TrackView } from "../../views/policy_card.tsx";
-import { filmView, trackViews as computeTrackViews } from "../state/selectors.ts";
+import { filmView, trackViews } from "../state/selectors.ts";
 import type { ExplorerState } from "../state/state.ts";
 import { FigureView } from "./figure_view.tsx";
 import { FilmNeeds } from "./film_needs.tsx";
@@ -35,27 +35,26 @@ export interface AppProps extends ViewProps {
 /** The page. */
 export function App(props: AppProps): JSX.Element {
   const { state, dispatch, figures = state } = props;
-  const { run } = state;
-  const { step, place, tint, token } = state.view;
-  const tracks = trackViewsOf(run, step, place, tint, state.pair.facts, state);
+  const { run, setup, pair: { facts }, view: { place, tint, token } } = state;
+  const tracks = trackViews(state);
   return (
     <>
       <Masthead {...props} />
       <main>
         <Status {...props} />
-        <SetupView {...props} />
+        <Still of={[setup, facts, run?.request]} draw={() => <SetupView {...props} />} />
         <TransportView {...props} />
         {run && tracks.length > 0 && (
           <>
-            <PlaceFields {...props} />
+            <Still
+              of={[facts, place, tint, token, tracks]}
+              draw={() => <PlaceFields {...props} />}
+            />
             <Still of={[tracks, token]} draw={() => Tracks({ tracks, linked: token, dispatch })} />
           </>
         )}
-        <Still
-          of={[figures, props.width]}
-          draw={() => <Figures {...props} state={figures} />}
-        />
-        <HubView {...props} />
+        {(figures.run?.tracks.length ?? 0) > 0 && <Figures {...props} state={figures} />}
+        <Still of={[state.hub]} draw={() => <HubView {...props} />} />
         <Share {...props} />
       </main>
     </>
@@ -78,29 +77,25 @@ function Tracks(
   );
 }
 
+/** Each is drawn again only when what it shows changes: a step says nothing new of heads. */
 function Figures(props: AppProps): JSX.Element {
+  const { width, state: { run, view, pair: { facts } } } = props;
+  const { tracks, prompt, request, isDone, comparison, comparisonFault, map } = run!;
+  const { step, track, place, film, token, measure, head } = view;
   return (
     <>
-      {(props.state.run?.tracks.length ?? 0) > 0 && (
-        <>
-          <Film {...props} />
-          <Divergence {...props} />
-          <HeadsView {...props} />
-        </>
-      )}
+      <Still
+        of={[tracks, isDone, step, track, place, film, token, facts, width]}
+        draw={() => <Film {...props} />}
+      />
+      <Still of={[tracks, request, step, width]} draw={() => <Divergence {...props} />} />
+      <Still
+        of={[prompt, comparison, comparisonFault, map, token, measure, head, facts, width]}
+        draw={() => <HeadsView {...props} />}
+      />
     </>
   );
 }
-
-/** Hovering changes the state at every movement, and not what tracks show. */
-const trackViewsOf = memo((
-  _run: ExplorerState["run"],
-  _step: number,
-  _place: object,
-  _tint: string,
-  _facts: unknown,
-  state: ExplorerState,
-) => computeTrackViews(state));
 
 /** Devices to choose. */
 const DEVICES: Readonly<Record<BackendChoice, string>> = {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sha256 } from "@noble/hashes/sha2.js";
 import { fileError } from "../../core/file_error.ts";
 import { DataError } from "../../core/check.ts";
 import { type Answer, type ContentRange, request } from "./http.ts";
@@ -308,5 +309,8 @@ export async function modelHash(
   }
   for (const text of texts) parts.push(`\n${text.length}\n${text}`);
   const bytes = await new Blob(parts).arrayBuffer();
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+  // Browsers have it only where a page came by HTTPS or from their own machine.
+  const subtle = crypto.subtle as SubtleCrypto | undefined;
+  const hash = subtle ? await subtle.digest("SHA-256", bytes) : sha256(new Uint8Array(bytes));
+  return new Uint8Array(hash).toHex();
 }

@@ -14,6 +14,7 @@ import { openDevice } from "../../gpu/open_device.ts";
 import { loadModel } from "../../models/load.ts";
 import { RequirementError } from "../../core/check.ts";
 import { matchHeads } from "../../analysis/head_match.ts";
+import { Session } from "../../decoding/session/session.ts";
 import { traceAttention } from "../../decoding/session/trace.ts";
 
 /** About 150 tokens, so that tokens are dropped. */
@@ -186,6 +187,38 @@ Deno.test("ExplorerRun.attend() adds up what tokens received on the text of each
         assertAlmostEquals(sums[head! * tokens.length + token!]!, expected, 2e-3);
       }
     }
+  }
+});
+
+Deno.test("ExplorerRun.attend() reads no prompt again where a text departs", async () => {
+  using pair = await openPair();
+  using run = new ExplorerRun(pair, request({ policies: ["h2o"], budget: 0.1 }));
+  await run.start();
+  const { prefill } = Session.prototype;
+  let prompts = 0;
+  try {
+    Session.prototype.prefill = function (...args) {
+      prompts++;
+      return prefill.apply(this, args);
+    };
+    for (let step = 0; step < 6; step++) {
+      await run.attend([0, 1].map((track) => ({ track, from: step })));
+      await run.step();
+    }
+  } finally {
+    Session.prototype.prefill = prefill;
+  }
+  assert(run.readBy(1).slice(0, -1).some((token, place) => token !== run.readBy(0)[place]));
+  assertEquals(prompts, 1);
+  const [own] = await run.attend([{ track: 1, from: run.readBy(1).length }]);
+  const tokens = [...run.prompt, ...run.readBy(1)];
+  const { accumulated } = await traceAttention(pair.large, tokens);
+  const [seen, { queryHeads, kvHeads }] = [tokens.length, pair.large.config];
+  const group = queryHeads / kvHeads;
+  for (const token of [0, seen - 3, seen - 1]) {
+    let expected = 0;
+    for (let one = 0; one < group; one++) expected += accumulated[one * seen + token]! / group;
+    assertAlmostEquals(own!.steps[0]![token]!, expected, 2e-3);
   }
 });
 

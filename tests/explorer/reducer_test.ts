@@ -38,7 +38,7 @@ Deno.test("reduce() asks for a step until as many are recorded as are wanted", (
   const started = told({ kind: "started", run, prompt: PROMPT, first });
   assertEquals(asks(state, started), ["step"]);
   const steps = first.map(() => step(6, { row: [4, 4, 4, 4] }));
-  const stepped = told({ kind: "stepped", run, steps, isDone: false });
+  const stepped = told({ kind: "stepped", run, steps, received: [], isDone: false });
   const one = after(state, started, stepped);
   assertEquals([one.asked, one.view.step], ["step", 1]);
   assertEquals(asks(after(state, started), stepped), ["step"]);
@@ -70,6 +70,7 @@ Deno.test("reduce() plays until every text has ended", () => {
       kind: "stepped",
       run,
       isDone: true,
+      received: [],
       steps: [undefined, step(8, { row: [4, 4, 4, 4, 4] }), undefined],
     }),
   );
@@ -83,7 +84,7 @@ Deno.test("reduce() ignores what belongs to an earlier run", () => {
   const state = steppedState();
   const again = after(state, { kind: "run" });
   assertEquals(again.run!.id, state.run!.id + 1);
-  const late = told({ kind: "stepped", run: state.run!.id, steps: [], isDone: true });
+  const late = told({ kind: "stepped", run: state.run!.id, steps: [], received: [], isDone: true });
   assertEquals(reduce(again, late), again);
   const fault = told({ kind: "failed", request: "step", run: state.run!.id, message: "late" });
   assertEquals(reduce(again, fault).fault, undefined);
@@ -112,6 +113,25 @@ Deno.test("reduce() asks for what tokens received where it is looked at, step by
   const known = after(looked, told(answer));
   assertEquals(known.run!.tracks.map(({ received }) => received.length), [2, 2, 2]);
   assertEquals(after(known, told(answer)).run!.tracks[0]!.received.length, 2, "told once");
+  const idle = { ...known, asked: undefined } as unknown as ExplorerState;
+  const next = after(idle, { kind: "forward" });
+  assertEquals(requests(idle, next), [{
+    kind: "step",
+    run: state.run!.id,
+    wanted: [0, 1, 2].map((track) => ({ track, from: 2 })),
+  }]);
+  const stepped = after(
+    next,
+    told({
+      kind: "stepped",
+      run: state.run!.id,
+      steps: [0, 1, 2].map(() => step(8, { row: [4, 4, 4, 4, 4] })),
+      received: [0, 1, 2].map((track) => ({ track, from: 2, steps: [new Float32Array(20)] })),
+      isDone: false,
+    }),
+  );
+  assertEquals(stepped.run!.tracks.map(({ received }) => received.length), [3, 3, 3]);
+  assertEquals([stepped.view.step, stepped.asked], [2, "match"], "nothing else is asked for");
   const film = after(state as unknown as ExplorerState, {
     kind: "look",
     change: { film: "needs", track: 2 },
@@ -176,8 +196,13 @@ Deno.test("reduce() keeps a run when the next one cannot begin", () => {
   const kept = after(asked, told({ ...fault, openRun: run.id }));
   assertEquals([kept.run, kept.view.step, kept.fault, kept.previous], [run, 1, "no", undefined]);
   assertEquals(kept.setup.options, { h2o: { sink: 4 } }, "to be corrected");
-  const lost = after(asked, told(fault));
-  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 1, true]);
+  const again = after({ ...asked, target: 1 }, told(fault));
+  assertEquals(requests(asked, again), [
+    { kind: "start", run: run.id + 2, request: run.request },
+  ], "the engine no longer has it");
+  assertEquals([again.fault, again.target, again.setup], ["no", 1, asked.setup]);
+  const lost = after(again, told({ ...fault, run: run.id + 2 }));
+  assertEquals([lost.run!.id, lost.run!.isDone], [run.id + 2, true]);
   const broken = [{ path: "a.gguf", file: new File(["1"], "a.gguf") }];
   const unread = after(
     lost,
@@ -217,7 +242,10 @@ Deno.test("reduce() lets no late answer end the opening of other models", () => 
   const file = { path: "large.gguf", file: new File(["1"], "large.gguf") };
   const dropped = after(state, { kind: "files", files: [file] });
   const run = state.run!.id;
-  const late = after(dropped, told({ kind: "stepped", run, steps: [], isDone: false }));
+  const late = after(
+    dropped,
+    told({ kind: "stepped", run, steps: [], received: [], isDone: false }),
+  );
   assertEquals(late.asked, "open");
   const facts = { ...FACTS, isEmbedded: false, examples: [{ title: "A", prompt: "x" }] };
   const { small: _, ...alone } = { ...facts, policies: FACTS.policies.slice(0, 1) };

@@ -31,11 +31,16 @@ export const TOKENIZER: [string, WrittenValue][] = [
   ["tokenizer.ggml.merges", ["strings", []]],
 ];
 
-/** A tiny model of random weights that can be opened alone. */
-export function tinyGguf(): Uint8Array<ArrayBuffer> {
+/**
+ * A tiny model of random weights that can be opened alone.
+ *
+ * @param mlp Width of its MLP.
+ */
+export function tinyGguf(mlp: number = TINY.mlp): Uint8Array<ArrayBuffer> {
+  const config = { ...TINY, mlp };
   return encodeGguf({
-    metadata: [...ggufMetadata({ ...TINY, contextLength: 4096 }), ...TOKENIZER],
-    tensors: ggufTensors(tinyWeights(TINY)),
+    metadata: [...ggufMetadata({ ...config, contextLength: 4096 }), ...TOKENIZER],
+    tensors: ggufTensors(tinyWeights(config)),
   });
 }
 
@@ -59,11 +64,11 @@ export interface SiteVisit extends AsyncDisposable {
  * Builds the explorer, serves it and starts a browser.
  *
  * @param chromium Path of a Chromium.
- * @param options How it is served.
+ * @param options How it is served; further arguments of the browser.
  */
 export async function visitSite(
   chromium: string,
-  options: Omit<ServeOptions, "port"> = {},
+  { flags = [], ...options }: Omit<ServeOptions, "port"> & { readonly flags?: string[] } = {},
 ): Promise<SiteVisit> {
   await using parts = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "smallkv-" });
@@ -72,7 +77,7 @@ export async function visitSite(
   const server = serveSite(folder, { ...options, port: 0 });
   const serving = parts.use(new AsyncDisposableStack());
   serving.use(server);
-  const browser = parts.use(await startChromium(chromium));
+  const browser = parts.use(await startChromium(chromium, flags));
   const page = await browser.newPage();
   const [said, asked] = [[] as string[], new Set<string>()];
   page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));

@@ -87,6 +87,7 @@ export function steppedState(change: Partial<RunRequest> = {}): ExplorerState {
       kind: "stepped",
       run: state.run!.id,
       isDone: false,
+      received: [],
       steps: [
         step(6, { kl: 0, row: [4, 4, 4, 4] }),
         step(7, { kl: 1.5, row: [4, 0, 3, 4], deviceBytes: 100 }),
