@@ -51,7 +51,7 @@ export function softmaxSums(given: AttentionVariant): Kernel<SoftmaxSumsContract
     wgsl,
     entry: "softmax_sums",
     tileVectors: TILE_ROWS,
-    constants: { BLOCK_ROWS, TILE_ROWS, MASKS: 0, ATTENDS: 0 },
+    constants: { BLOCK_ROWS, TILE_ROWS, STEP: stepPieces(headDim), MASKS: 0, ATTENDS: 0 },
   });
   return defineKernel<SoftmaxSumsContract>(
     {
@@ -64,6 +64,14 @@ export function softmaxSums(given: AttentionVariant): Kernel<SoftmaxSumsContract
     (run) => sumBlocks(run, variant),
     softmaxSumsCode(variant, BLOCK_ROWS),
   );
+}
+
+/**
+ * Pieces of eight elements that a turn of the innermost loop takes: Mesa's lavapipe ends all loops of a thread after 65,535
+ * turns together, which one piece a turn reached at 8,000 keys.
+ */
+function stepPieces(headDim: number): number {
+  return [4, 2].find((pieces) => headDim % (8 * pieces) === 0) ?? 1;
 }
 
 function sumBlocks(run: KernelRun<SoftmaxSumsContract>, variant: AttentionVariant): void {

@@ -18,6 +18,7 @@ const BLOCK_ROWS: u32 = 32;  // rows that a workgroup sums
 const TILE_ROWS: u32 = 4;    // rows whose queries are loaded together
 const VEC4S: u32 = 16;       // of a head
 const PIECES: u32 = 8;       // of eight elements of a head
+const STEP: u32 = 4;         // pieces of a turn, a divisor of PIECES
 
 struct Params {
   rows: u32,
@@ -53,11 +54,14 @@ var<workgroup> exponentials: array<vec4f, LANES>;
 // Scores of the tile's rows with a key, in base 2.
 fn tile_scores(source: u32) -> vec4f {
   var product = array<vec4f, TILE_ROWS>();
-  for (var piece = 0u; piece < PIECES; piece++) {
-    let eight = key_piece(source + piece);
-    for (var row = 0u; row < TILE_ROWS; row++) {  // unroll
-      product[row] += query_tile[row * VEC4S + 2u * piece] * eight[0];
-      product[row] += query_tile[row * VEC4S + 2u * piece + 1u] * eight[1];
+  for (var first = 0u; first < PIECES; first += STEP) {
+    for (var next = 0u; next < STEP; next++) {  // unroll
+      let piece = first + next;
+      let eight = key_piece(source + piece);
+      for (var row = 0u; row < TILE_ROWS; row++) {  // unroll
+        product[row] += query_tile[row * VEC4S + 2u * piece] * eight[0];
+        product[row] += query_tile[row * VEC4S + 2u * piece + 1u] * eight[1];
+      }
     }
   }
   return vec4f(

@@ -33,6 +33,8 @@ const CASES: readonly AttentionCase[] = [
   ...ATTENTION_CASES.filter(({ cached, isMasked, ring }) =>
     cached.length === 1 && !isMasked && ring === undefined
   ),
+  // So many keys that loops of one piece a turn would end early on lavapipe.
+  { ...F32, queryHeads: 1, kvHeads: 1, headDim: 128, rowsPerSequence: BLOCK_ROWS, cached: [8192] },
   { ...F32, rowsPerSequence: 2 * BLOCK_ROWS + 5, cached: [70], firstSequence: 2 },
   { ...F32, rowsPerSequence: 2 * BLOCK_ROWS + 5, cached: [2], window: 40, hasSinks: true },
   { ...F32, rowsPerSequence: 2 * BLOCK_ROWS + 5, cached: [20], spare: -3 },
