@@ -9,6 +9,7 @@
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { RequirementError } from "../core/check.ts";
 import { type SpeedEngine, type SpeedRun, type SpeedShape, timeRun } from "./speed.ts";
 
 const VERSION = "3.22.1";
@@ -63,9 +64,17 @@ interface Answer extends SpeedRun {
  * Starts llama.cpp in a process of its own, whose processor time is its alone.
  *
  * @returns The engine, with the model loaded.
+ * @throws {RequirementError} If the model is not a GGUF file.
  * @throws {Error} If it cannot be installed or ends early.
  */
 export async function openPeer(options: PeerOptions): Promise<SpeedEngine> {
+  if (!/\.gguf$/i.test(options.path)) {
+    throw new RequirementError({
+      action: "run llama.cpp",
+      requirement: "the model must be a .gguf file",
+      current: options.path,
+    });
+  }
   const module = `${await packageFolder()}/node_modules/node-llama-cpp/dist/index.js`;
   const child = spawn(
     Deno.execPath(),

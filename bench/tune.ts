@@ -27,6 +27,7 @@ import {
   attentionTileName,
   attentionTiles,
 } from "../kernels/attention_tile.ts";
+import { checkVariant } from "../kernels/attention_shape.ts";
 import { chooseMatmul, kernelShapes, productBucket, productTiles } from "../kernels/shapes.ts";
 import { columnStep, type WeightFormat } from "../kernels/weights/format.ts";
 import { WEIGHT_FORMATS } from "../kernels/weights/mod.ts";
@@ -114,6 +115,7 @@ function worksOf(options: Options<keyof typeof DEFAULTS>): Work[] {
 /** Attention of the options. */
 function attentionOf(options: Options<keyof typeof DEFAULTS>) {
   const [tokens, headDims] = [options.count("tokens"), options.counts("head-dims")];
+  for (const headDim of headDims) checkVariant({ headDim });
   return { bytes: bytesOf(options), tokens, headDims };
 }
 

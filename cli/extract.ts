@@ -6,7 +6,7 @@
 
 import { RequirementError } from "../core/check.ts";
 import { Progress } from "../core/progress.ts";
-import { tensorBytes, type TensorPlan } from "../core/safetensors_bytes.ts";
+import { safetensorsHeader, tensorBytes, type TensorPlan } from "../core/safetensors_bytes.ts";
 import { createSafetensors, type SafetensorsWriter } from "../core/safetensors_writer.ts";
 import { terminalView } from "../core/terminal_view.ts";
 import { type Command, type CommandCall, type CommandIo, valueOption } from "./command.ts";
@@ -83,20 +83,20 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   const plan: ExtractPlan = { tokens: tokens.length, ...wanted };
   const heads = chosenHeads(plan.attention, model);
   const tensors = extractTensors(plan, model);
-  const bytes = tensorBytes(tensors);
-  if (bytes > limit) {
-    throw new RequirementError({
-      action: "extract",
-      requirement: `the file must have at most ${limit} bytes, see --max-bytes`,
-      state: `estimate is ${bytes}`,
-    });
-  }
   const metadata = {
     model: model.name,
     hash: model.hash,
     device: engine.environment.adapter,
     ...(model.tokenizerHash !== undefined && { texts: JSON.stringify(model.tokenTexts(tokens)) }),
   };
+  const bytes = safetensorsHeader(tensors, metadata).length + tensorBytes(tensors);
+  if (bytes > limit) {
+    throw new RequirementError({
+      action: "extract",
+      requirement: `the file must have at most ${limit} bytes, see --max-bytes`,
+      state: `size is ${bytes}`,
+    });
+  }
   await using file = await createSafetensors(out, tensors, { metadata });
   await file.append("tokens", Int32Array.from(tokens));
   await writeTensors(file, { model, tokens, plan, heads, progress, signal: io.signal });

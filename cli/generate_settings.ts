@@ -204,7 +204,9 @@ function readNames(call: CommandCall): string[] {
 function readPolicies(
   call: CommandCall,
   names: readonly string[],
-  { budget, sampling }: Pick<GenerateRequest, "budget"> & { readonly sampling: unknown },
+  { budget, sampling }: Pick<GenerateRequest, "budget"> & {
+    readonly sampling: SamplingOptions | undefined;
+  },
 ): ResolvedPolicy[] {
   const options: PolicyOptions = readChoices(call, POLICY_CHOICES);
   const policies = names.map(findPolicy);
@@ -216,7 +218,8 @@ function readPolicies(
       // No policy takes it; one that has the option explains best what is missing.
       const accepted = found.find((misuse) => misuse!.isAccepted);
       if (accepted) throw accepted.error;
-      if (name === "seed" && sampling) continue;
+      // A temperature of 0 draws nothing.
+      if (name === "seed" && sampling && sampling.temperature !== 0) continue;
       refuseChoice(call, name, policies.at(-1)!);
     }
     return policies.map((policy, index) => {

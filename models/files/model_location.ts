@@ -67,14 +67,12 @@ async function locateFolder(folder: string): Promise<ModelLocation> {
     const weights = folder + (index === undefined ? SINGLE : INDEX);
     return { format: "safetensors", weights, folder, name };
   }
-  const found = await statPath(folder);
+  const path = folder.slice(0, -1);
+  const found = await statPath(path || folder);
   if (found?.isDirectory !== true) {
+    const current = found === undefined ? "no file or folder" : "another kind of file";
     throw new DataError(
-      `Cannot open a model: ${
-        folder.slice(0, -1)
-      } must be a .gguf file, a .safetensors file or a folder: ${
-        found === undefined ? "there is nothing of that name" : "it is something else"
-      }`,
+      `Cannot open a model: ${path} must be a .gguf file, a .safetensors file or a folder: current value is ${current}`,
     );
   }
   const names = await list(folder);

@@ -7,6 +7,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { measureCeiling } from "../../bench/ceiling.ts";
+import { openPeer } from "../../bench/peers.ts";
 import { startClock } from "../../bench/speed.ts";
 import { DEVICE_OPTIONS, deviceOpeners, Options, timesOf } from "../../bench/timing.ts";
 import { RequirementError, UsageError } from "../../core/check.ts";
@@ -97,6 +98,15 @@ Deno.test("benchmarks refuse kinds, words and numbers that they do not have, and
     assert(!text.includes("    at "), text);
     if (words.length < 4) assertEquals(new TextDecoder().decode(stdout), "");
   }
+});
+
+Deno.test("openPeer() says that llama.cpp reads GGUF files alone", async () => {
+  const shape = { prompt: [1], newTokens: 1, device: "cpu", threads: 1 } as const;
+  await assertRejects(
+    () => openPeer({ ...shape, path: "file:///models/large/" }),
+    RequirementError,
+    "the model must be a .gguf file: current value is file:///models/large/",
+  );
 });
 
 Deno.test("timesOf() gives medians and quartiles of both clocks", () => {

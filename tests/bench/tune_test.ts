@@ -117,6 +117,7 @@ Deno.test({
     for (const options of wrong) {
       await assertRejects(() => tune(small({ shapes: "wide", out, ...options })), LabError);
     }
+    await assertRejects(() => tune(["--head-dims", "64,5"]), RequirementError, "headDim");
     const single = small({ shapes: "software8", out });
     await assertRejects(() => tune(single), RequirementError, "software8 has one for each");
     await assertRejects(() => Deno.stat(out), Deno.errors.NotFound);

@@ -165,11 +165,19 @@ Deno.test("extract writes ids, texts, and states under TransformerLens' names", 
 
 Deno.test("extract refuses a file above the limit and says how large it would be", () =>
   withFolder(async (place, folder) => {
-    const words = ["--attention", "all", "--max-bytes", "230879", "--out", place("a")];
-    const { code, error } = await run(["extract", "--tokens", place("ids.json"), ...words]);
+    const words = ["extract", "--tokens", place("ids.json"), "--attention", "all", "--out"];
+    const { out } = await run([...words, place("a")]);
+    const { size } = await Deno.stat(place("a"));
+    assert(size > 230880, "tensors and a header");
+    assertMatch(out, new RegExp(`, ${size} bytes\n$`));
+    const limit = ["--max-bytes", String(size - 1)];
+    const { code, error } = await run([...words, place("b"), ...limit]);
     assertEquals(code, 1);
-    assertMatch(error, /at most 230879 bytes, see --max-bytes: current estimate is 230880/);
-    assertEquals((await readdir(folder)).sort(), ["ids.json", "text.txt"]);
+    assertMatch(
+      error,
+      new RegExp(`at most ${size - 1} bytes, see --max-bytes: current size is ${size}`),
+    );
+    assertEquals((await readdir(folder)).sort(), ["a", "ids.json", "text.txt"]);
   }));
 
 Deno.test("match writes window, sets, matches and similarities", () =>

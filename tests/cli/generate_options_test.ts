@@ -102,6 +102,7 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
       /--ahead: the policy must choose .*: current policy is h2o/,
     ],
     [["--temperature", "0", "--top-k", "2"], /--top-k must go with a --temperature above 0/],
+    [["--temperature", "0", "--seed", "2"], /options of policy smallkv .*: .* is --seed/],
     [["--block", "shared"], /--block must come with --speculate/],
     [["--speculate", "2", "--block", "one"], /--block must be one of shared, per_query/],
     [["--trace", "1"], /--trace must come with --json/],

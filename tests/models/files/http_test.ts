@@ -103,6 +103,14 @@ Deno.test("openRangedFile() takes the range that it asked for and no other", asy
   );
 });
 
+Deno.test("locateModel() says whether a name that is no model is there", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".txt" });
+  await assertRejects(() => locateModel(file), DataError, `${file} must be a .gguf file`);
+  await assertRejects(() => locateModel(file), DataError, "current value is another kind of file");
+  await Deno.remove(file);
+  await assertRejects(() => locateModel(file), DataError, "current value is no file or folder");
+});
+
 Deno.test("addresses that are none end in errors of the toolkit", async () => {
   for (const address of ["http://[", "http://", "http://127.0.0.1:9/x", "https://a b/"]) {
     await assertRejects(() => readTextIfThere(address), DataError, `Cannot read ${address}`);
