@@ -28,8 +28,10 @@ import {
 import {
   asksSmall,
   DEFAULT_SEEDS,
+  type EvaluationSetting,
   evaluationSettings,
   settingName,
+  type SettingsRequest,
 } from "../evaluation/settings.ts";
 import type { ItemScore } from "../evaluation/summary.ts";
 import { engineCode } from "../evaluation/work.ts";
@@ -266,7 +268,9 @@ function readRequest(call: CommandCall): Omit<EvaluateOptions, "folder"> {
     smallAlone: call.has("small-alone"),
     ownSmall: call.has("own-small"),
   };
-  const asking = usageOf(call, () => evaluationSettings(settings), "policies").find(asksSmall);
+  const listed = usageOf(call, () => evaluationSettings(settings), "policies");
+  refuseSettingOptions(call, settings, listed);
+  const asking = listed.find(asksSmall);
   if (asking && !isEmbedded && !call.has("small")) {
     call.fail(
       `--small must be given with --large for ${settingName(asking)}: current value is none`,
@@ -290,6 +294,25 @@ function readRequest(call: CommandCall): Omit<EvaluateOptions, "folder"> {
     ...(call.value("data") !== undefined && { dataFolder: call.value("data")! }),
     ...accepted(call),
   };
+}
+
+/** Options of settings must change some. */
+function refuseSettingOptions(
+  call: CommandCall,
+  { policies, ...request }: SettingsRequest & { readonly seeds: number },
+  settings: readonly EvaluationSetting[],
+): void {
+  const changes = (change: Partial<SettingsRequest>) =>
+    evaluationSettings({ ...request, policies, ...change }).length !== settings.length;
+  const refusals = [
+    ["budgets", "that compresses", () => settings.some(({ policy }) => policy !== "full")],
+    ["own-small", "that asks the small model", () => changes({ ownSmall: false })],
+    ["seeds", "that draws and has no seed of its own", () => changes({ seeds: request.seeds + 1 })],
+  ] as const;
+  for (const [flag, policy, isHeeded] of refusals) {
+    if (!call.has(flag) || isHeeded()) continue;
+    call.fail(`--${flag} must go with a policy ${policy}: current value is ${policies.join(",")}`);
+  }
 }
 
 /** Options of items must say something to a task. */
