@@ -105,7 +105,9 @@ export class Answer {
         yield value;
       }
     } finally {
-      this.cancel();
+      // A signal alone would not end it: Deno forgets that of a request whose objects have been collected.
+      reader?.cancel().catch(() => {});
+      this.#patience.end();
     }
   }
 
@@ -124,8 +126,9 @@ export class Answer {
     return bytes;
   }
 
-  /** Gives up the body. */
+  /** Gives up a body that is not being read. */
   cancel(): void {
+    this.#body?.cancel().catch(() => {});
     this.#patience.end();
   }
 }
@@ -174,7 +177,10 @@ class Patience {
       ? `nothing came for ${this.#silenceMs / 1000} s`
       : `only ${this.#bytes} bytes came in ${((end - this.#begin) / 1000).toFixed(1)} s`;
     const timer = setTimeout(() => reject(reason), Math.max(0, Math.min(this.#silenceMs, restMs)));
+    const stop = () => reject(this.#stop!.reason);
+    this.#stop?.addEventListener("abort", stop);
     try {
+      this.#stop?.throwIfAborted();
       return await Promise.race([work(), promise]);
     } catch (cause) {
       this.end();
@@ -185,6 +191,7 @@ class Patience {
       });
     } finally {
       clearTimeout(timer);
+      this.#stop?.removeEventListener("abort", stop);
     }
   }
 }

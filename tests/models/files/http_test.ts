@@ -5,6 +5,8 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { DataError } from "../../../core/check.ts";
 import { ConnectionError, request } from "../../../models/files/http.ts";
 import { openRangedFile, readTextIfThere } from "../../../models/files/ranged_file.ts";
@@ -29,6 +31,45 @@ function body(size: number, delayMs: number, count = Infinity): ReadableStream<U
     },
   });
 }
+
+/** Collects garbage, whereupon Deno forgets the signal of a request whose body is being read. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  for (let run = 0; run < 3; run++) {
+    collect();
+    await new Promise((done) => setTimeout(done, 5));
+  }
+}
+
+Deno.test("a body is ended by its reader and by its signal, whatever garbage was collected", async () => {
+  for (const how of ["reader", "signal", "cancel"] as const) {
+    const ended = Promise.withResolvers<string>();
+    const endless = new ReadableStream({
+      async pull(controller) {
+        await new Promise((done) => setTimeout(done, 10));
+        controller.enqueue(new Uint8Array(1000));
+      },
+      cancel: () => ended.resolve("ended"),
+    });
+    await withServer(() => new Response(endless), async (address) => {
+      const stop = new AbortController();
+      const answer = await request(address, { signal: stop.signal });
+      const pieces = answer.pieces(1e6);
+      if (how !== "cancel") await pieces.next();
+      await collectGarbage();
+      if (how === "reader") await pieces.return(undefined);
+      if (how === "cancel") answer.cancel();
+      if (how === "signal") {
+        stop.abort(new Error("stopped"));
+        await assertRejects(() => pieces.next(), Error, "stopped");
+      }
+      const timer = setTimeout(() => ended.resolve("goes on"), 5000);
+      assertEquals(await ended.promise, "ended", how);
+      clearTimeout(timer);
+    });
+  }
+});
 
 Deno.test("request() ends a body that goes on too slowly, though never silent", async () => {
   await withServer(() => new Response(body(1, 20)), async (address) => {
