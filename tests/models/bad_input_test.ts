@@ -28,7 +28,7 @@ Deno.test("openModelFiles() says what a folder lacks", async () => {
     );
   await rejects(/reference must not be empty/, "");
   await rejects(
-    /must be a \.gguf file, a \.safetensors file or a folder: there is nothing/,
+    /must be a \.gguf file, a \.safetensors file or a folder: current value is no file or folder/,
     `${folder.path}/no`,
   );
   await rejects(/Cannot read .*no\.gguf: the file must exist/, `${folder.path}/no.gguf`);

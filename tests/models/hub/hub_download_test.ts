@@ -5,6 +5,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { DataError } from "../../../core/check.ts";
 import { downloadFile } from "../../../models/hub/hub_download.ts";
 import { fetchModel } from "../../../models/hub/hub.ts";
@@ -228,17 +229,18 @@ Deno.test("fetchModel() works and heals with permissions for the cache alone", a
     const scope = `=${cacheFolder}`;
     const flags = [`--allow-read${scope}`, `--allow-write${scope}`, "--allow-net=127.0.0.1"];
     const env = "--allow-env=HF_HUB_DOWNLOAD_TIMEOUT";
-    const args = ["run", "--no-prompt", ...flags, "--allow-net=localhost", env, file];
+    const config = `--config=${fileURLToPath(import.meta.resolve("../../../deno.json"))}`;
+    const args = ["run", "--no-prompt", config, ...flags, "--allow-net=localhost", env, file];
     const run = () => new Deno.Command(Deno.execPath(), { args }).output();
     const { success, stdout, stderr } = await run();
     assert(success, new TextDecoder().decode(stderr));
-    const config = `${new TextDecoder().decode(stdout).trim()}/config.json`;
+    const fetched = `${new TextDecoder().decode(stdout).trim()}/config.json`;
     const count = requests.length;
     assert((await run()).success);
     assertEquals(requests.length, count);
-    await Deno.writeTextFile(config, "changed");
+    await Deno.writeTextFile(fetched, "changed");
     assert((await run()).success);
-    assertEquals(await Deno.readFile(config), single.files["config.json"]);
+    assertEquals(await Deno.readFile(fetched), single.files["config.json"]);
   });
 });
 
