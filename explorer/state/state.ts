@@ -194,7 +194,7 @@ export function wantedSteps(state: ExplorerState): WantedSteps[] {
   );
 }
 
-/** The next step of tracks whose received attention is looked at and known so far. */
+/** The next step of tracks whose received attention is looked at; what is not known of earlier steps is asked for before it. */
 export function wantedNext(state: ExplorerState): WantedSteps[] {
   return watchedTracks(state).map(([track, { steps }]) => ({ track, from: steps.length }));
 }
