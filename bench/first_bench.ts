@@ -6,6 +6,7 @@
 
 import { createPolicy } from "../cache/policy_options.ts";
 import { POLICIES } from "../cache/policies/mod.ts";
+import { RequirementError } from "../core/check.ts";
 import { median } from "../core/stats.ts";
 import { evaluationItems } from "../data/microworld.ts";
 import type { ModelPair } from "../decoding/engine/types.ts";
@@ -84,7 +85,11 @@ export async function benchFirst(args: string[]): Promise<void> {
 async function runIn(cwd: string, command: string, args: readonly string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command(command, { cwd, args: [...args] }).output();
   if (success) return;
-  throw new Error(`${command} ${args.join(" ")} failed: ${new TextDecoder().decode(stderr)}`);
+  throw new RequirementError({
+    action: `run ${command} ${args.join(" ")}`,
+    requirement: "it must end without an error",
+    state: `error is ${new TextDecoder().decode(stderr).trim()}`,
+  });
 }
 
 /**

@@ -36,7 +36,11 @@ async function packageFolder(): Promise<string> {
       .concat("--no-fund", "--silent", `node-llama-cpp@${VERSION}`, names),
   }).output();
   if (success) return folder;
-  throw new Error(`npm cannot install node-llama-cpp: ${new TextDecoder().decode(stderr).trim()}`);
+  throw new RequirementError({
+    action: "install node-llama-cpp",
+    requirement: "npm must end without an error",
+    state: `error is ${new TextDecoder().decode(stderr).trim()}`,
+  });
 }
 
 async function isInstalled(folder: string): Promise<boolean> {
@@ -92,7 +96,11 @@ export async function openPeer(options: PeerOptions): Promise<SpeedEngine> {
       if (done !== true && value.startsWith("{")) return JSON.parse(value);
       if (done !== true) continue;
       const reason = errors.trim().split("\n").slice(-3).join(" ");
-      throw new Error(`llama.cpp on ${options.device} ended early: ${reason}`);
+      throw new RequirementError({
+        action: `time llama.cpp on ${options.device}`,
+        requirement: "it must run to its end",
+        state: `error is ${reason}`,
+      });
     }
   };
   const ask = async (part: "prompt" | "decode") => {

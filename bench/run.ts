@@ -6,7 +6,7 @@
  * @module
  */
 
-import { UsageError } from "../core/check.ts";
+import { LabError, UsageError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import { benchAnswers } from "./answers_bench.ts";
 import { benchAttention } from "./attention_bench.ts";
@@ -95,8 +95,8 @@ if (import.meta.main) {
     else if (first === "" || first.startsWith("-")) await benchSpeed(Deno.args);
     else await kindOf(first)(rest);
   } catch (error) {
-    const isUsage = error instanceof UsageError || error instanceof TypeError;
-    console.error(printableText((error as Error).message));
+    const isUsage = error instanceof UsageError;
+    console.error(error instanceof LabError ? printableText(error.message) : error);
     if (isUsage) console.error("Add --help for the options.");
     Deno.exit(isUsage ? 2 : 1);
   }

@@ -23,6 +23,7 @@ import { checkHeeded, type HeededOptions, heeds, openDevice } from "../gpu/open_
 import { shapesName } from "../kernels/shapes.ts";
 import { type Sample, startClock } from "./speed.ts";
 
+/** What the options of a command are for, as its errors name it. */
 const ACTION = "run the benchmark";
 
 const FILES: Readonly<Record<string, string>> = {
@@ -38,19 +39,46 @@ export class Options<Name extends string> {
   /** Values by name. */
   readonly values: Readonly<Record<Name, string>>;
   readonly #given: ReadonlySet<string>;
+  readonly #action: string;
 
-  constructor(args: string[], defaults: Readonly<Record<Name, string>>) {
+  /**
+   * Reads a command line.
+   *
+   * @param action What errors say cannot be done.
+   * @throws {UsageError} If a word is no option of these, or an option has no value.
+   */
+  constructor(args: string[], defaults: Readonly<Record<Name, string>>, action = ACTION) {
+    this.#action = action;
     const entries = Object.entries<string>(defaults).map((
       [name, value],
     ) => [name, { type: "string" as const, multiple: true, default: [value] }]);
     const { values, tokens } = parseArgs({
       args,
       options: Object.fromEntries(entries),
+      strict: false,
+      allowPositionals: true,
       tokens: true,
     });
-    this.#given = new Set(tokens.flatMap((one) => one.kind === "option" ? one.name : []));
+    const given = tokens.flatMap((token) => {
+      if (token.kind === "positional") {
+        this.#fail(`every value must follow an option: current value is ${token.value}`);
+      }
+      if (token.kind !== "option") return [];
+      const { rawName, name, value } = token;
+      if (!rawName.startsWith("--") || !Object.hasOwn(defaults, name)) {
+        const known = Object.keys(defaults).map((one) => `--${one}`).join(", ") || "none";
+        this.#fail(`options must be among ${known}: current value is ${rawName}`);
+      }
+      if (value === undefined) this.#fail(`${rawName} must have a value: current value is none`);
+      return [name];
+    });
+    this.#given = new Set(given);
     const joined = Object.entries(values).map(([name, list]) => [name, String(list)]);
     this.values = Object.fromEntries(joined);
+  }
+
+  #fail(reason: string): never {
+    throw new UsageError(`Cannot ${this.#action}: ${reason}`);
   }
 
   /** Whether an option was given. */
@@ -64,9 +92,7 @@ export class Options<Name extends string> {
     return this.values[name].split(",").map((text) => {
       const value = text.trim() === "" ? NaN : Number(text);
       if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
-      throw new UsageError(
-        `Cannot ${ACTION}: --${name} must list integers ${range}: current value is ${text}`,
-      );
+      this.#fail(`--${name} must list integers ${range}: current value is ${text}`);
     });
   }
 
@@ -74,31 +100,23 @@ export class Options<Name extends string> {
   count(name: Name): number {
     const [count, ...others] = this.counts(name);
     if (others.length === 0) return count!;
-    throw new UsageError(
-      `Cannot ${ACTION}: --${name} must be one integer: current value is ${this.values[name]}`,
-    );
+    this.#fail(`--${name} must be one integer: current value is ${this.values[name]}`);
   }
 
   /** A share above 0 and at most 1. */
   share(name: Name): number {
     const value = Number(this.values[name]);
     if (value > 0 && value <= 1) return value;
-    throw new UsageError(
-      `Cannot ${ACTION}: --${name} must be a share above 0 and at most 1: current value is ${
-        this.values[name]
-      }`,
-    );
+    const current = this.values[name];
+    this.#fail(`--${name} must be a share above 0 and at most 1: current value is ${current}`);
   }
 
   /** One of the known words. */
   word<Word extends string>(name: Name, known: readonly Word[]): Word {
     const [word, ...others] = this.words(name, known);
     if (others.length === 0) return word!;
-    throw new UsageError(
-      `Cannot ${ACTION}: --${name} must be one of ${known.join(", ")}: current value is ${
-        this.values[name]
-      }`,
-    );
+    const current = this.values[name];
+    this.#fail(`--${name} must be one of ${known.join(", ")}: current value is ${current}`);
   }
 
   /** Some of the known words, separated by commas. */
@@ -106,11 +124,7 @@ export class Options<Name extends string> {
     return this.values[name].split(",").map((word) => {
       const found = known.find((one) => one === word);
       if (found !== undefined) return found;
-      throw new UsageError(
-        `Cannot ${ACTION}: --${name} must list some of ${
-          known.join(", ")
-        }: current value is ${word}`,
-      );
+      this.#fail(`--${name} must list some of ${known.join(", ")}: current value is ${word}`);
     });
   }
 }

@@ -220,12 +220,12 @@ function fastest(times: Readonly<Record<string, number>>): string {
  *
  * @param args Words of the command line.
  * @returns What was written, and where.
- * @throws {UsageError} If an option is not known.
+ * @throws {UsageError} If an option is not known, or its value not one of its kind.
  */
 export async function tune(
   args: string[],
 ): Promise<{ readonly path: string; readonly shapes: TunedShapes }> {
-  const options = new Options(args, DEFAULTS);
+  const options = new Options(args, DEFAULTS, "tune");
   const kind = options.word("shapes", SHAPE_WORDS.filter((word) => word !== "tuned"));
   const only = options.words("only", ["products", "attention"]);
   const seconds = options.count("seconds");
@@ -272,9 +272,9 @@ if (import.meta.main) {
     if (Deno.args.includes("--help")) console.log(USAGE);
     else await tune(Deno.args);
   } catch (error) {
-    const isKnown = error instanceof LabError || error instanceof TypeError;
-    console.error(isKnown ? printableText((error as Error).message) : error);
-    const isUsage = error instanceof UsageError || error instanceof TypeError;
+    const isUsage = error instanceof UsageError;
+    console.error(error instanceof LabError ? printableText(error.message) : error);
+    if (isUsage) console.error("Add --help for the options.");
     Deno.exit(isUsage ? 2 : 1);
   }
 }

@@ -84,7 +84,9 @@ Deno.test("tasks that documents name are in deno.json", () => {
 
 Deno.test("flags that documents name are flags of a command, a task or a choice", () => {
   const commands = labCommands(EXPERIMENTS);
-  const programs = sources.filter((path) => /^(bench\/run\.ts|tools\/)/.test(path)).map(read);
+  const programs = sources.filter((path) => /^(bench\/(run|tune)\.ts|tools\/)/.test(path)).map(
+    read,
+  );
   const known = [
     ...commands.map(commandHelp),
     read("docs/choices.md"),

@@ -151,9 +151,15 @@ function checkRange(location: string, end: number, byteLength: number): void {
 async function openPath(path: string): Promise<RangedFile> {
   const found = await statPath(path);
   if (found === undefined) {
-    throw new DataError(`Cannot read ${path}: the file must exist`);
+    throw new DataError(`Cannot read ${path}: the file must exist: current file is missing`);
   }
-  if (!found.isFile) throw new DataError(`Cannot read ${path}: it must be a file`);
+  if (!found.isFile) {
+    throw new DataError(
+      `Cannot read ${path}: it must be a file: current value is ${
+        found.isDirectory ? "a folder" : "a device"
+      }`,
+    );
+  }
   try {
     return new LocalFile(path, await Deno.open(path), found.size);
   } catch (cause) {

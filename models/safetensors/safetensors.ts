@@ -75,7 +75,9 @@ export async function readShardNames(location: string): Promise<readonly string[
 
 async function readIndex(location: string): Promise<ReadonlyMap<string, string>> {
   const text = await readTextIfThere(location, MAX_INDEX_BYTES);
-  if (text === undefined) throw new DataError(`Cannot read ${location}: the file must exist`);
+  if (text === undefined) {
+    throw new DataError(`Cannot read ${location}: the file must exist: current file is missing`);
+  }
   return parseIndex(text, location);
 }
 

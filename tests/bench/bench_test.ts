@@ -76,7 +76,13 @@ Deno.test("benchmarks refuse kinds, words and numbers that they do not have, and
       /--threads must list integers from 1 to 64: current value is 65/,
     ],
     [["ranking", "--bits", "3"], /--bits must list some of 1, 2, 4: current value is 3/],
-    [["heads", "--samples", "3"], /Unknown option '--samples'/],
+    [
+      ["heads", "--samples", "3"],
+      /Cannot run the benchmark: options must be among none: current value is --samples/,
+    ],
+    [["first", "--smaples=3"], /must be among --device, .*--samples: current value is --smaples/],
+    [["first", "--samples"], /--samples must have a value: current value is none/],
+    [["first", "embedded"], /every value must follow an option: current value is embedded/],
     [["speed", "--repeat", "x"], /--repeat must list some of prompt, decode: current value is x/],
     [
       ["study", "--python", "/nonexistent"],

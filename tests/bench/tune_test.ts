@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { tune } from "../../bench/tune.ts";
-import { LabError, RequirementError } from "../../core/check.ts";
+import { LabError, RequirementError, UsageError } from "../../core/check.ts";
 import {
   attentionBucket,
   attentionTileName,
@@ -118,6 +118,11 @@ Deno.test({
       await assertRejects(() => tune(small({ shapes: "wide", out, ...options })), LabError);
     }
     await assertRejects(() => tune(["--head-dims", "64,5"]), RequirementError, "headDim");
+    await assertRejects(
+      () => tune(["--row=1"]),
+      UsageError,
+      "Cannot tune: options must be among --only, --formats, --rows,",
+    );
     const single = small({ shapes: "software8", out });
     await assertRejects(() => tune(single), RequirementError, "software8 has one for each");
     await assertRejects(() => Deno.stat(out), Deno.errors.NotFound);
