@@ -7,7 +7,7 @@
  * `@smallkv/lab/cli` is the command line.
  *
  * Whatever is refused or fails is a {@linkcode LabError}, and its message is meant for users; any other error is a
- * fault of the toolkit.
+ * fault of the toolkit, except those that a signal or a callback of yours throws.
  *
  * @module
  */

@@ -15,7 +15,7 @@ export interface AttentionRows {
   readonly heads: number;
   /** Columns of each row. */
   readonly lengths: readonly number[];
-  /** Attention, [heads, sum of lengths]: the rows of a head lie behind one another. */
+  /** Attention, [heads, sum of lengths]: the rows of a head follow one another. */
   readonly values: Float32Array;
 }
 
@@ -313,7 +313,7 @@ function scaledTo(wanted: number, row: Float64Array): Float64Array {
   return sum > 0 ? row.map((value) => value * (wanted / sum)) : row;
 }
 
-/** Rows of one head, behind one another. */
+/** Rows of one head, one after another. */
 function rowsOf({ values, lengths }: AttentionRows, head: number): Float32Array {
   const size = total(lengths);
   return values.subarray(head * size, (head + 1) * size);

@@ -65,8 +65,14 @@ async function studyTexts(
 async function runPython(python: string, args: readonly string[]): Promise<PythonStudy> {
   const script = new URL("python_study.py", import.meta.url).pathname;
   const command = new Deno.Command(python, { args: [script, ...args], stderr: "inherit" });
-  const { success, stdout } = await command.output();
-  if (!success) throw new DataError(`Cannot run python_study.py: ${python} must have run it`);
+  const { success, code, signal, stdout } = await command.output();
+  if (!success) {
+    throw new DataError(
+      `Cannot run python_study.py: ${python} must end without an error: current end is ${
+        signal ?? `exit code ${code}`
+      }`,
+    );
+  }
   return JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1)!);
 }
 

@@ -118,6 +118,22 @@ function chosenOptions({ score: _, ...policy }: Policy, options: PolicyOptions) 
   return { ...USUAL, ...policy, ...policy.defaults, ...options };
 }
 
+/**
+ * Default of an option in words: the usual value, and those of policies that have one of their own.
+ *
+ * @returns As in "0, but 4 under streaming"; nothing where the usual value is each policy's.
+ */
+export function usualText(name: OptionName): string | undefined {
+  const { usual }: Choice = POLICY_CHOICES[name];
+  if (usual === undefined) return undefined;
+  const own = POLICIES.filter(({ defaults = {} }) => name in defaults);
+  const values = Map.groupBy(own, ({ defaults }) => String(defaults![name]));
+  const others = [...values].map(([value, policies]) =>
+    `${value} under ${policies.map((policy) => policy.name).join(", ")}`
+  );
+  return [String(usual), ...others].join(", but ");
+}
+
 /** The score that follows from a policy and its choices. */
 function scoreOf(policy: Policy, options: PolicyOptions): Score | undefined {
   const chosen = chosenOptions(policy, options);

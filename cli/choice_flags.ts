@@ -22,12 +22,18 @@ const MOST = 1 << 20;
  *
  * @param choices The choices.
  * @param prefix Begins each flag, as in "match-".
+ * @param usualOf Default of a choice in words; its usual value if left out.
  * @returns Options of a command.
  */
-export function choiceFlags(choices: Choices, prefix = ""): Record<string, OptionSpec> {
+export function choiceFlags(
+  choices: Choices,
+  prefix = "",
+  usualOf: (name: string) => string | undefined = (name) => choices[name]!.usual?.toString(),
+): Record<string, OptionSpec> {
   return Object.fromEntries(
     Object.entries(choices).flatMap(([name, choice]): [string, OptionSpec][] => {
-      const { switches, values, decision, usual, range } = choice;
+      const { switches, values, decision, range } = choice;
+      const usual = usualOf(name);
       const about = decision ? ` (${decision})` : "";
       if (switches) {
         return Object.entries(switches).map(([flag, { help }]) => [

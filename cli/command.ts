@@ -116,6 +116,11 @@ export class CommandCall {
     this.operands = operands;
   }
 
+  /** Names of all options that the command has. */
+  get optionNames(): readonly string[] {
+    return Object.keys(this.#command.options);
+  }
+
   /** Whether an option was given. */
   has(name: string): boolean {
     return this.#given.has(name);

@@ -256,14 +256,15 @@ function parseAttention(call: CommandCall): "all" | readonly HeadIndex[] | undef
     const head: HeadIndex = [Number(match[1]), Number(match[2])];
     heads.set(head.join(":"), head);
   }
-  return [...heads.values()];
+  // A trace yields maps in this order, and a file takes its tensors one after the other.
+  return [...heads.values()].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 }
 
 /**
  * Lists the heads of a choice and checks that the model has them.
  *
  * @param choice What was asked for.
- * @returns Heads; of `all`, by layer and then head.
+ * @returns Heads, by layer and then head.
  * @throws {RequirementError} If the model lacks one.
  */
 function chosenHeads(

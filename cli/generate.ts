@@ -82,7 +82,7 @@ const NOTES: readonly string[] = [
   "",
   "--json prints { tokens, text, stats, trace }. For each traced step, layer and KV head, trace lists the",
   "positions that attention saw, as { critical, recent, marginal }, and, if the policy drops tokens after",
-  "a step, those that remain. Step 1 is the first decode step and sees prompt + 1 tokens; a traced step",
+  "a step, those that remain; first tokens that are always kept count as critical. Step 1 is the first decode step and sees prompt + 1 tokens; a traced step",
   "after the last token is run, too. With --reference-tokens, step s runs the s-th of those tokens;",
   "kl[s - 1] is how far its prediction diverges from the full cache's, in nats, and chosen holds the",
   "tokens that the policy would have chosen.",

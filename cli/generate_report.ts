@@ -167,7 +167,7 @@ export function runObject(
  */
 export function qualityText(quality: readonly StepQuality[]): string {
   const { steps, meanKl, medianKl, sameChoiceShare } = summarizeQuality(quality);
-  return `${counted(steps, "forced step")} against the full cache: mean KL ${
+  return `${counted(steps, "teacher-forced step")} against the full cache: mean KL ${
     meanKl.toFixed(4)
   } nats, ` +
     `median ${medianKl.toFixed(4)}, same choice ${(100 * sameChoiceShare).toFixed(1)} %\n`;

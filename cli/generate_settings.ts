@@ -20,6 +20,7 @@ import {
   type PolicyOptions,
   type ResolvedPolicy,
   resolvePolicy,
+  usualText,
 } from "../cache/policy_options.ts";
 import { checkAhead, checkSpeculation, checkTurnBlock } from "../decoding/engine/checks.ts";
 import type { BlockSelection } from "../decoding/engine/speculative_types.ts";
@@ -44,7 +45,7 @@ import { fileFault, readJsonFile } from "./token_input.ts";
 
 /** Flags of every choice: of policies, of head matching, and of a run. */
 export const SETTING_FLAGS: Readonly<Record<string, OptionSpec>> = {
-  ...choiceFlags(POLICY_CHOICES),
+  ...choiceFlags(POLICY_CHOICES, "", (name) => usualText(name as OptionName)),
   ...choiceFlags(MATCH_CHOICES, "match-"),
   ...choiceFlags(RUN_CHOICES),
 };

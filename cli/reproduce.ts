@@ -257,22 +257,15 @@ async function openContext(
   });
 }
 
+/** Options that decide nothing that is measured; which experiment it is, its name says. */
+const UNRECORDED = ["policies", "force", "strict", "no-lock", "json"];
+
 /** The command line that repeats one experiment of this run. */
 function repeatCommand(call: CommandCall, name: string): string {
-  const options = [
-    "large",
-    "small",
-    "other",
-    "data",
-    "scale",
-    "answers",
-    "settings",
-    "seed",
-    "out",
-  ];
-  const words = options.flatMap((option) => {
+  const words = call.optionNames.flatMap((option) => {
     const value = call.has(option) ? call.value(option) : undefined;
-    return value === undefined ? [] : [`--${option}`, shellWord(value)];
+    if (value === undefined || UNRECORDED.includes(option)) return [];
+    return [`--${option}`, shellWord(value)];
   });
   return ["deno task reproduce", name.replace(/_scores$/, ""), ...words].join(" ");
 }

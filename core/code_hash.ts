@@ -23,7 +23,8 @@ export type ReadModule = (module: URL) => Promise<string>;
  * Hashes modules and, through their imports, everything they are made of: code, kernels, data. A
  * package counts by its pinned version.
  *
- * Lines that are comments do not count, so that rewording them does not cost a run. Where the
+ * Lines that are comments do not count, so that rewording them does not cost a run; conditions that choose lines of a
+ * kernel (`//# if`, see kernels/write_out.ts) do, though they look like comments. Where the
  * package itself is served over HTTP, as from JSR, a published version never changes: a module then
  * counts by that version and its address, without being read.
  *
@@ -86,13 +87,13 @@ function pinnedVersion(specifier: string): string {
     .map(([, version]) => version).join("\n");
 }
 
-/** Drops lines that are whole comments, blank lines and indentation. */
+/** Drops lines that are whole comments, blank lines and indentation; conditions of kernels, `//# if`, are no comments. */
 function withoutComments(text: string): string {
   const kept: string[] = [];
   let isInside = false;
   for (const line of text.split("\n").map((raw) => raw.trim())) {
     const isBlockStart = !isInside && line.startsWith("/*");
-    const isComment = isInside || isBlockStart || line.startsWith("//");
+    const isComment = isInside || isBlockStart || /^\/\/(?!#)/.test(line);
     if (isInside || isBlockStart) isInside = !line.endsWith("*/");
     if (!isComment && line !== "") kept.push(line);
   }

@@ -267,7 +267,7 @@ export interface EvaluateOptions
  * Evaluates a pair of models.
  *
  * Answers are yielded as they end, those of earlier runs in the same folder first. With a folder each is on disk before it
- * is yielded, so that the same call goes on where another was stopped, and a call with more items, policies or budgets adds
+ * is yielded, so that the same call continues where another was stopped, and a call with more items, policies or budgets adds
  * to what is there; when the iterator ends, in any way, the folder's summary is written. Answers that are compared with the
  * full cache's are yielded after it, and at the end without a grade if it is missing.
  *

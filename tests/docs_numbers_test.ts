@@ -248,7 +248,7 @@ const RESULTS: readonly Words[] = [
   ["Its cache is # % of the large one's", smallShare],
   ["H2O at 40 % by #[]", equal("query-aware SmallKV")],
   ["preset at 10 % lies #[] above it", negated(equal("SmallKV"))],
-  ["PyramidInfer on # % of tasks", claim(real("fig5"), "cellsAhead")],
+  ["PyramidInfer on #[] of tasks", claim(real("fig5"), "cellsAhead")],
   [
     "agreement is #[] lower with two fifths of its cache",
     negated(claim(real("table5"), "highHelperLoss")),

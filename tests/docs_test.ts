@@ -105,6 +105,19 @@ Deno.test("flags that documents name are flags of a command, a task or a choice"
   assertEquals(faults, []);
 });
 
+Deno.test("docs/method.md lists all its headings as contents", () => {
+  const text = read("docs/method.md");
+  const contents = /^Contents: [^]*?\n\n/m.exec(text)![0].replaceAll(/\s+/g, " ");
+  const listed = matches(contents, /\[([^\]]+)\]\(#/g);
+  assertEquals(listed, matches(text, /^## (.+)$/gm));
+});
+
+Deno.test("docs/devices.md lists the kinds of benchmarks", () => {
+  const kinds = matches(read("bench/run.ts"), /^ {2}(\w+): bench\w+,$/gm);
+  const table = read("docs/devices.md").split("## Speed")[1]!.split("\n\n")[2]!;
+  assertEquals(matches(table, /^\| `(\w+)`/gm).sort(), kinds.sort());
+});
+
 Deno.test("docs/devices.md lists the environment variables that the code reads", () => {
   const product = sources.filter((path) => !/^(tests|tools\/supervise)/.test(path)).map(read);
   const variable = /\b((?:SMALLKV|HF)_[A-Z_]+)\b/g;

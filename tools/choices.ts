@@ -5,7 +5,8 @@
  */
 
 import { type Choice, flagOf } from "../cache/choice.ts";
-import { MATCH_CHOICES, POLICY_CHOICES, RUN_CHOICES } from "../cache/options.ts";
+import { MATCH_CHOICES, type OptionName, POLICY_CHOICES, RUN_CHOICES } from "../cache/options.ts";
+import { usualText } from "../cache/policy_options.ts";
 
 /** Whose a policy's choice is, in words. */
 const HOLDERS: Readonly<Record<NonNullable<Choice["holders"]>, string>> = {
@@ -14,7 +15,7 @@ const HOLDERS: Readonly<Record<NonNullable<Choice["holders"]>, string>> = {
   dropping: "all but the full cache",
   sums: "those that rank by sums of attention",
   small: "those that ask the small model",
-  masses: "those that rank by sums of attention or ask the small model",
+  masses: "those that rank by sums of attention or within the layer, or ask the small model",
 };
 
 const HEADER = `# Choices
@@ -44,7 +45,7 @@ export function choicesText(): string {
         `\`${name}\``,
         flagsOf(name, choice, ""),
         valuesOf(choice),
-        defaultOf(choice, "the policy's"),
+        usualText(name as OptionName) ?? "the policy's",
         HOLDERS[choice.holders!],
         choice.needs?.map(({ text }) => text).join("; ") ?? "",
         choice.help,

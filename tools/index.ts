@@ -10,12 +10,10 @@
 
 import { fileURLToPath } from "node:url";
 import { EXIT } from "../cli/command_line.ts";
-import { DataError } from "../core/check.ts";
-import { readSummary } from "../evaluation/folder.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
 import { cpuModuleTexts } from "./cpu_kernels.ts";
-import { withScoreTables } from "./score_tables.ts";
+import { sharedEvaluation, withScoreTables } from "./score_tables.ts";
 import { withVerifiedTable } from "./verify/table.ts";
 
 /** A folder whose index is generated. */
@@ -196,13 +194,8 @@ const SCORED = ["README.md", "docs/results.md"];
 
 /** Documents with their tables of graded answers; those that are not there are left out. */
 async function scoredDocuments(root: URL): Promise<Record<string, string>> {
-  const read = async (name: string) => {
-    const summary = await readSummary(fileURLToPath(new URL(`results/evaluation/${name}/`, root)));
-    if (summary) return summary;
-    throw new DataError(
-      `Cannot write a table of scores: results/evaluation/${name} must hold an evaluation: current value holds none`,
-    );
-  };
+  const read = (name: string) =>
+    sharedEvaluation(fileURLToPath(new URL(`results/evaluation/${name}/`, root)));
   const texts: Record<string, string> = {};
   for (const path of SCORED) {
     const text = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);

@@ -9,17 +9,24 @@
  * <!-- Written by `deno task index` from results/evaluation/NAME: scores of ruler under full, h2o -->
  * ```
  *
+ * All cells of a task are of the same items: those that every setting has answered with every budget.
+ *
  * @module
  */
 
 import { budgetText, type CacheBudget } from "../cache/budget.ts";
 import { DataError } from "../core/check.ts";
 import { compressedBudgets } from "../evaluation/comparisons.ts";
-import type { BestOfTotal, SettingTotal } from "../evaluation/equal_totals.ts";
-import type { EvaluationSummary } from "../evaluation/folder.ts";
+import { type BestOfTotal, equalTotals, type SettingTotal } from "../evaluation/equal_totals.ts";
+import { type EvaluationSummary, readScores } from "../evaluation/folder.ts";
 import { VARIANTS } from "../evaluation/policy_variants.ts";
 import { isRunOnce, settingName } from "../evaluation/settings.ts";
-import type { SummaryCell } from "../evaluation/summary.ts";
+import {
+  type ItemScore,
+  scoresBySetting,
+  type SummaryCell,
+  summaryCells,
+} from "../evaluation/summary.ts";
 import { toldApart } from "../experiments/report/evaluation_totals.ts";
 
 const BEGIN =
@@ -50,17 +57,44 @@ const LABELS: ReadonlyMap<string, string> = new Map([
   ["key_sketch:rest=mean", "`key_sketch`, rest as one token"],
 ]);
 
+/** What tables are written from. */
+export type ScoredEvaluation = Pick<EvaluationSummary, "models" | "tasks" | "cells" | "totals">;
+
+/**
+ * Sums up an evaluation by the items that all settings of a task share.
+ *
+ * @param folder Folder of the evaluation.
+ * @returns The summary of these scores, and the scores.
+ * @throws {DataError} If it holds no evaluation.
+ */
+export async function sharedEvaluation(
+  folder: string,
+): Promise<ScoredEvaluation & { readonly scores: readonly ItemScore[] }> {
+  const { summary: { models, tasks }, scores: all } = await readScores(folder);
+  const scores = sharedScores(all);
+  const totals = equalTotals(scores, tasks, models);
+  return { models, tasks, cells: summaryCells(scores, tasks), totals, scores };
+}
+
+/** Picks the scores of items that every setting of their task has with every budget. */
+export function sharedScores(scores: readonly ItemScore[]): ItemScore[] {
+  return [...Map.groupBy(scores, ({ task }) => task).values()].flatMap((own) => {
+    const settings = scoresBySetting(own).map((list) => new Set(list.map(({ item }) => item)));
+    return own.filter(({ item }) => settings.every((items) => items.has(item)));
+  });
+}
+
 /**
  * Writes the tables that the comments of a document ask for.
  *
  * @param document Text of the document.
- * @param read Reads the summary of an evaluation by the name of its folder.
+ * @param read Reads the summary of an evaluation by the name of its folder, as `sharedEvaluation` gives it.
  * @returns The same with its tables.
  * @throws {DataError} If a table has no end, or its task no answers.
  */
 export async function withScoreTables(
   document: string,
-  read: (name: string) => Promise<EvaluationSummary>,
+  read: (name: string) => Promise<ScoredEvaluation>,
 ): Promise<string> {
   const parts: string[] = [];
   let from = 0;
@@ -86,13 +120,13 @@ export async function withScoreTables(
 
 /** Scores of a task in an evaluation. */
 class TaskScores {
-  readonly #summary: EvaluationSummary;
-  readonly #task: EvaluationSummary["tasks"][number];
+  readonly #summary: ScoredEvaluation;
+  readonly #task: ScoredEvaluation["tasks"][number];
   readonly #cells: readonly SummaryCell[];
   readonly #settings: readonly string[];
 
   constructor(
-    summary: EvaluationSummary,
+    summary: ScoredEvaluation,
     { task, settings }: { readonly task: string; readonly settings: readonly string[] | undefined },
   ) {
     const cells = summary.cells.filter((cell) => cell.task === task);
@@ -155,7 +189,7 @@ class TaskScores {
     ];
   }
 
-  /** Name of the task, and the items that every cell has at least. */
+  /** Name of the task, and how many items it is. */
   get #title(): string {
     return `${this.#task.title}, ${Math.min(...this.#cells.map(({ items }) => items))} items`;
   }

@@ -31,7 +31,7 @@ export async function repeatPrompt(
   const { contextLength, queryHeads } = model.config;
   const room = Math.min(tokens.length, PIECE, contextLength - tokens.length);
   const size = room === tokens.length ? room : room - LEAD;
-  checkInteger("repeat a prompt", "tokens behind it in the context", {
+  checkInteger("repeat a prompt", "tokens after it in the context", {
     value: contextLength - tokens.length,
     min: Math.min(tokens.length, LEAD + 1),
   });

@@ -51,10 +51,11 @@ export async function runTurn(
   using stack = new DisposableStack();
   const mark = async (session: SmallSession, sequence: number) =>
     stack.use(await session.mark(sequence, tokens.length));
-  const marks = await Promise.all(indices.map((index) => mark(large, index)));
-  const smallMarks = await Promise.all(
-    smallSequences.map((sequence) => mark(smallModel!.session, sequence)),
-  );
+  // One after the other: where one fails, all before it are known and freed.
+  const marks: SequenceMark[] = [];
+  for (const index of indices) marks.push(await mark(large, index));
+  const smallMarks: SequenceMark[] = [];
+  for (const sequence of smallSequences) smallMarks.push(await mark(smallModel!.session, sequence));
   const written: SmallScores[] = [];
   const vectors: (Float32Array | undefined)[] = [];
   try {

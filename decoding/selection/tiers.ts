@@ -24,7 +24,7 @@ interface SelectionTiers {
 
 /** Tokens per tier, mean over the selections of a sequence. */
 export interface TierSizes {
-  /** Key and value, for their rank. */
+  /** Key and value, for their rank or as first tokens that are always kept. */
   readonly critical: number;
   /** Key and value, newest. */
   readonly recent: number;

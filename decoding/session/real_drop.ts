@@ -37,16 +37,20 @@ export class RealDrop implements Disposable {
     const { firstTokens, signal } = options;
     const bounds = { value: firstTokens, min: 1, max: tokens.length - 1 };
     checkInteger("measure a real drop", "firstTokens", bounds);
-    const session = new Session(model, {
-      capacity: tokens.length,
-      accumulate: true,
-      masked: true,
-      isExact: true,
-      holdsAll: true,
-    });
+    using stack = new DisposableStack();
+    const session = stack.use(
+      new Session(model, {
+        capacity: tokens.length,
+        accumulate: true,
+        masked: true,
+        isExact: true,
+        holdsAll: true,
+      }),
+    );
     session.setVisible(() => true);
     const first = tokens.slice(0, firstTokens);
     await session.prefill(first, { logits: "none", ...(signal && { signal }) });
+    stack.move();
     return new RealDrop(session, tokens, firstTokens);
   }
 

@@ -256,10 +256,10 @@ export class Session implements Disposable {
     const tokens = { value: Math.max(...this.#lengths) + steps, max: capacity - 1 };
     checkInteger("decode", "tokens of the longest sequence after the steps", tokens);
     using stack = new DisposableStack();
-    const kept = await Promise.all(
-      this.#lengths.map((_, sequence) => this.#keepWindows(sequence, steps)),
-    );
-    for (const windows of kept) stack.use(windows);
+    const kept: (SequenceMark | undefined)[] = [];
+    for (const sequence of this.#lengths.keys()) {
+      kept.push(stack.use(await this.#keepWindows(sequence, steps)));
+    }
     try {
       this.#lengths.forEach((length, sequence) => this.#held.write(sequence, length + steps));
       this.writeLengths();

@@ -12,6 +12,9 @@ import type { MapBlock } from "./maps.ts";
 import { Session } from "./session.ts";
 import { readVectors } from "./vectors.ts";
 
+/** Largest result where nothing else is said. */
+const MOST_BYTES = 2 ** 30;
+
 /** One head: layer, query head. */
 export type HeadName = readonly [layer: number, head: number];
 
@@ -209,15 +212,21 @@ function checkBytes(
   const states = wanted.hidden ? (1 + layers) * hidden : 0;
   const vectors = wanted.vectors ? 2 * layers * kvHeads * headDim : 0;
   const elements = wanted.heads * tokens ** 2 + rows * vocabulary + tokens * (states + vectors);
-  const bytes = 4 * elements;
-  const max = wanted.maxBytes ?? 2 ** 30;
-  if (bytes <= max) return;
-  throw new RequirementError({
-    action: "trace attention",
-    requirement:
-      `maps of ${wanted.heads} heads, logits of ${rows} of ${tokens} tokens, states and vectors must take at most ${max} bytes`,
-    current: bytes,
+  checkSize("trace attention", 4 * elements, {
+    what:
+      `maps of ${wanted.heads} heads, logits of ${rows} of ${tokens} tokens, states and vectors`,
+    max: wanted.maxBytes,
   });
+}
+
+function checkSize(
+  action: string,
+  bytes: number,
+  { what, max = MOST_BYTES }: { readonly what: string; readonly max: number | undefined },
+): void {
+  if (bytes <= max) return;
+  const requirement = `${what} must take at most ${max} bytes`;
+  throw new RequirementError({ action, requirement, current: bytes });
 }
 
 /** Splits a text at the checkpoints. */
@@ -257,6 +266,8 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 export interface RowOptions {
   /** Position of the first row that is captured. */
   readonly first: number;
+  /** Largest result in bytes; 1 GiB if left out. */
+  readonly maxBytes?: number;
   /** Stops between chunks. */
   readonly signal?: AbortSignal;
 }
@@ -266,19 +277,21 @@ export interface RowOptions {
  *
  * @param model Model to run.
  * @param tokens Token ids.
- * @param options First row, signal.
+ * @param options First row, limit, signal.
  * @returns Attention, [layers * queryHeads, tokens - first, tokens]; 0 after the diagonal.
- * @throws {RequirementError} If the first row is not in the text.
+ * @throws {RequirementError} If the first row is not in the text, or the result is too large.
  */
 export async function attentionRows(
   model: Model,
   tokens: readonly number[],
   options: RowOptions,
 ): Promise<Float32Array> {
-  const { first, signal } = options;
+  const { first, maxBytes, signal } = options;
   checkInteger("capture attention", "first row", { value: first, min: 0, max: tokens.length - 1 });
   const { layers, queryHeads } = model.config;
   const [rows, keys] = [tokens.length - first, tokens.length];
+  const what = `${rows} rows of ${layers * queryHeads} heads`;
+  checkSize("capture attention", 4 * layers * queryHeads * rows * keys, { what, max: maxBytes });
   const result = new Float32Array(layers * queryHeads * rows * keys);
   const all = Array.from({ length: queryHeads }, (_, head) => head);
   using session = new Session(model, { capacity: tokens.length, isExact: true });

@@ -29,7 +29,7 @@ export function figureCaption(figure: Figure, record: ReportedResult): string {
   const isBand = figure.kind !== "bar" && drawn.some(({ y }) => y.length > MOST_ERROR_BARS);
   const intervals = drawn.length === 0
     ? ""
-    : `${isBand ? "Bands" : "Whiskers"}: 95 % bootstrap intervals over contexts. `;
+    : `${isBand ? "Bands" : "Whiskers"}: 95 % intervals over contexts. `;
   const choice = figure.choice === undefined ? "" : `${figure.choice} `;
   const loose = figure.paper.filter(({ x, y }) => x === undefined && y === undefined);
   const paper = loose.map(({ label }) => `Stated: ${label}. `).join("");

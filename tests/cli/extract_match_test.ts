@@ -114,8 +114,8 @@ Deno.test("extract writes logits, accumulated attention and named heads", () =>
         ["tokens", [120]],
         ["logits", [120, 32]],
         ["accumulated", [2, 2, 120]],
-        ["attention.1.0", [120, 120]],
         ["attention.0.1", [120, 120]],
+        ["attention.1.0", [120, 120]],
       ],
     );
     assertEquals(tensors["attention.1.0"]!.values[0], 100);

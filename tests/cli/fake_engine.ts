@@ -17,6 +17,9 @@ export interface FakeOptions {
   readonly onTrace?: (name: string) => void;
 }
 
+/** Orders heads as a trace does, whatever order they are asked for in. */
+const byPlace = (a: HeadName, b: HeadName) => a[0] - b[0] || a[1] - b[1];
+
 /** A model of two layers with two heads and 32 tokens; the first has a window of 100 where the name says so. */
 export function fakeModel(name: string, options: FakeOptions = {}): ExperimentModel {
   const layers = 2;
@@ -62,7 +65,7 @@ export function fakeModel(name: string, options: FakeOptions = {}): ExperimentMo
         tokens: size,
         accumulated: sums(tokens, size),
         checkpoints: checkpoints.map((end) => sums(tokens, end)),
-        maps: [...wanted as readonly HeadName[]].map(([layer, head]) => ({
+        maps: (wanted as readonly HeadName[]).toSorted(byPlace).map(([layer, head]) => ({
           layer,
           head,
           queries: size,

@@ -89,7 +89,7 @@ Deno.test("codeHash() of what decodes changes with a kernel, a policy and a modu
     read.set(module.href, text);
     return text;
   });
-  const find = (pattern: RegExp, content = /(?:)/) =>
+  const find = (pattern: RegExp, content = /(?:)/): string =>
     [...read].find(([href, text]) => pattern.test(href) && content.test(text))![0];
   const kernel = find(/\/kernels\/.*\.wgsl$/);
   const writer = find(/\/kernels\/.*\.ts$/, /@compute|workgroupBarrier/);
@@ -101,6 +101,9 @@ Deno.test("codeHash() of what decodes changes with a kernel, a policy and a modu
     const comment = changing(ending, (text) => `// Other words.\n\n  ${text}`);
     assertStrictEquals(await codeHash(modules, comment), whole, ending);
   }
+  const variants = find(/\.wgsl$/, /^\/\/# if !/m);
+  const inverted = changing(variants, (text) => text.replace(/^\/\/# if !/m, "//# if "));
+  assertNotStrictEquals(await codeHash(modules, inverted), whole, "a condition of a kernel");
 });
 
 Deno.test("codeHash() finds the modules of every experiment and of what runs models", async () => {

@@ -12,7 +12,7 @@ import { read, tableRows } from "./stored_numbers.ts";
 export interface ScoreTable {
   /** What evaluations call the task. */
   readonly task: string;
-  /** Items that every cell has at least. */
+  /** Items of every cell. */
   readonly items: number;
   /** Whether columns are totals and not budgets. */
   readonly isByTotal: boolean;

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { RequirementError } from "../../../core/check.ts";
 import { attentionRows, traceAttention } from "../../../decoding/session/trace.ts";
 import { embeddedModel, someTokens } from "../../support/embedded_model.ts";
 import { gpuBackend, hasGpu } from "../../support/gpu.ts";
@@ -16,4 +17,10 @@ Deno.test("attentionRows() are the last rows of whole maps", async () => {
     );
   });
   await assertRejects(() => attentionRows(small, tokens, { first: 50 }), Error, "first row");
+});
+
+Deno.test("attentionRows() refuses more than it may return", async () => {
+  const model = await embeddedModel("small", "reference");
+  const rows = () => attentionRows(model, someTokens(20), { first: 4, maxBytes: 1000 });
+  await assertRejects(rows, RequirementError, "must take at most 1000 bytes: current value is");
 });
