@@ -1,11 +1,13 @@
 /**
- * Writes tables of graded answers into documents, from committed evaluations: scores by budget, and by total bytes.
+ * Writes tables of graded answers into documents, from committed evaluations: scores by budget, by total bytes, and the
+ * declared differences.
  *
  * A table stands between two lines of comment, the first of which says what it holds:
  *
  * ```md
  * <!-- Written by `deno task index` from results/evaluation/NAME: scores of ruler -->
  * <!-- Written by `deno task index` from results/evaluation/NAME: totals of ruler -->
+ * <!-- Written by `deno task index` from results/evaluation/NAME: differences of ruler -->
  * <!-- Written by `deno task index` from results/evaluation/NAME: scores of ruler under full, h2o -->
  * ```
  *
@@ -16,7 +18,12 @@
 
 import { budgetText, type CacheBudget } from "../cache/budget.ts";
 import { DataError } from "../core/check.ts";
-import { compressedBudgets } from "../evaluation/comparisons.ts";
+import {
+  compareSettings,
+  type ComparisonFamily,
+  compressedBudgets,
+  type SettingComparison,
+} from "../evaluation/comparisons.ts";
 import { type BestOfTotal, equalTotals, type SettingTotal } from "../evaluation/equal_totals.ts";
 import { type EvaluationSummary, readScores } from "../evaluation/folder.ts";
 import { VARIANTS } from "../evaluation/policy_variants.ts";
@@ -27,10 +34,11 @@ import {
   type SummaryCell,
   summaryCells,
 } from "../evaluation/summary.ts";
+import { POLICY_COMPARISONS } from "../experiments/claims.ts";
 import { toldApart } from "../experiments/report/evaluation_totals.ts";
 
 const BEGIN =
-  /^<!-- Written by `deno task index` from results\/evaluation\/(\S+): (scores|totals) of (\w+)(?: under (.+))? -->$/gm;
+  /^<!-- Written by `deno task index` from results\/evaluation\/(\S+): (scores|totals|differences) of (\w+)(?: under (.+))? -->$/gm;
 const END = "<!-- End of what is written -->";
 
 /** Settings in the order of tables; all others follow. */
@@ -58,7 +66,11 @@ const LABELS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** What tables are written from. */
-export type ScoredEvaluation = Pick<EvaluationSummary, "models" | "tasks" | "cells" | "totals">;
+export interface ScoredEvaluation
+  extends Pick<EvaluationSummary, "models" | "tasks" | "cells" | "totals"> {
+  /** The declared comparisons. */
+  readonly family: ComparisonFamily;
+}
 
 /**
  * Sums up an evaluation by the items that all settings of a task share.
@@ -72,8 +84,12 @@ export async function sharedEvaluation(
 ): Promise<ScoredEvaluation & { readonly scores: readonly ItemScore[] }> {
   const { summary: { models, tasks }, scores: all } = await readScores(folder);
   const scores = sharedScores(all);
-  const totals = equalTotals(scores, tasks, models);
-  return { models, tasks, cells: summaryCells(scores, tasks), totals, scores };
+  return {
+    ...{ models, tasks, scores },
+    cells: summaryCells(scores, tasks),
+    totals: equalTotals(scores, tasks, models),
+    family: compareSettings(scores, tasks, POLICY_COMPARISONS),
+  };
 }
 
 /** Picks the scores of items that every setting of their task has with every budget. */
@@ -107,7 +123,11 @@ export async function withScoreTables(
       );
     }
     const found = new TaskScores(await read(name!), { task: task!, settings: under?.split(", ") });
-    const table = kind === "scores" ? found.byBudget() : found.byTotal();
+    const table = {
+      scores: () => found.byBudget(),
+      totals: () => found.byTotal(),
+      differences: () => found.differences(),
+    }[kind as "scores" | "totals" | "differences"]();
     const lines = [table[0]!, table[0]!.map(() => "---"), ...table.slice(1)];
     parts.push(
       document.slice(from, index),
@@ -189,6 +209,28 @@ class TaskScores {
     ];
   }
 
+  /** Declared differences with their intervals and corrected p, a column for each budget; bold where they hold. */
+  differences(): string[][] {
+    const { size, comparisons } = this.#summary.family;
+    const own = comparisons.filter(({ task }) => task === this.#task.name);
+    const budgets = compressedBudgets(own).sort((a, b) => sizeOf(a) - sizeOf(b));
+    const pairs = new Map(
+      own.map(({ first, second }) => [`${first} ${second}`, { first, second }]),
+    );
+    const rows = [...pairs.values()].map(({ first, second }) => [
+      `${labelOf(first)} minus ${labelOf(second)}`,
+      ...budgets.map((budget) => {
+        const found = own.find((one) =>
+          one.first === first && one.second === second &&
+          budgetText(one.budget) === budgetText(budget)
+        );
+        return found ? differenceText(found) : "–";
+      }),
+    ]);
+    const title = `${this.#title}: difference in points; p corrected for ${size}`;
+    return [[title, ...budgets.map(columnText)], ...rows];
+  }
+
   /** Name of the task, and how many items it is. */
   get #title(): string {
     return `${this.#task.title}, ${Math.min(...this.#cells.map(({ items }) => items))} items`;
@@ -233,6 +275,14 @@ function labelOf(setting: string): string {
 function scoreText({ score: { value, low, high } }: SummaryCell): string {
   const percent = (share: number) => (100 * share).toFixed(0);
   return `${percent(value)} % [${percent(low)}, ${percent(high)}]`;
+}
+
+function differenceText({ difference, adjusted, outcome }: SettingComparison): string {
+  const { value, low, high } = difference;
+  const [points, from, to] = [value, low, high].map((share) => Math.round(100 * share) + 0); // no minus zero
+  const p = adjusted < 0.001 ? "< 0.001" : adjusted.toPrecision(2);
+  const text = `${points} [${from}, ${to}]; ${p}`;
+  return outcome === "cannot tell" ? text : `**${text}**`;
 }
 
 function columnText(budget: CacheBudget): string {

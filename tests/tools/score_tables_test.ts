@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { DataError } from "../../core/check.ts";
+import { compareSettings } from "../../evaluation/comparisons.ts";
 import { equalTotals } from "../../evaluation/equal_totals.ts";
-import type { EvaluationSummary } from "../../evaluation/folder.ts";
 import { summaryCells } from "../../evaluation/summary.ts";
-import { sharedScores, withScoreTables } from "../../tools/score_tables.ts";
+import { type ScoredEvaluation, sharedScores, withScoreTables } from "../../tools/score_tables.ts";
 import { settingScores } from "../evaluation/item_scores.ts";
 
 const MODELS = {
@@ -28,7 +28,11 @@ const SUMMARY = {
   tasks: [{ ...TASK, items: 12 }],
   cells: summaryCells(SCORES, [TASK]),
   totals: equalTotals(SCORES, [TASK], MODELS),
-} as unknown as EvaluationSummary;
+  family: compareSettings(SCORES, [TASK], [
+    { first: "smallkv", second: "h2o", expected: "above" },
+    { first: "smallkv", second: "full", expected: "below" },
+  ]),
+} as unknown as ScoredEvaluation;
 
 const begin = (words: string) =>
   `<!-- Written by \`deno task index\` from results/evaluation/pair: ${words} -->`;
@@ -70,6 +74,17 @@ Deno.test("withScoreTables() writes scores by total, and which setting is best",
     "| SmallKV | does not fit | does not fit | does not fit | 100 % [72, 100] at 45.0 % |",
     "| `own:sink=4` | 0 % [0, 28] at 5.0 % | 0 % [0, 28] at 5.0 % | 0 % [0, 28] at 5.0 % | 0 % [0, 28] at 5.0 % |",
     `| best; p corrected for ${SUMMARY.totals.family} | none can be told | none can be told | none can be told | SmallKV |`,
+  ]);
+});
+
+Deno.test("withScoreTables() writes declared differences, bold where they hold", async () => {
+  const text = await written([begin("differences of bbh"), END].join("\n"));
+  // Nine of ten items are won: p is 2 / 2^9, of four declared comparisons.
+  assertEquals(text.split("\n").slice(2, -2), [
+    "| BBH, 10 items: difference in points; p corrected for 4 | 5 % |",
+    "| --- | --- |",
+    "| SmallKV minus H2O | **90 [63, 100]; 0.016** |",
+    "| SmallKV minus full cache | 0 [-23, 23]; 1.0 |",
   ]);
 });
 
