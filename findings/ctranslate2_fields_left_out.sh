@@ -3,14 +3,14 @@
 #
 # Guess of a good engineer: a family that the converter lists is computed as its configuration says, which is what sets Gemma 2
 # apart from Gemma, and a value that is not supported is refused, as types of rotation are.
-# Seen with ctranslate2 4.8.5 beside transformers 5.24.0 and torch 2.15.0, tiny random models, 96 tokens. Logits are those of
-# transformers, to 1e-5, without the field, and stay as they are to the last bit with it:
+# Seen with ctranslate2 4.8.5 beside transformers 5.24.0 and torch 2.15.0, tiny random models, 96 tokens. Without the field,
+# logits are those of transformers to 1e-4; with it they stay as they are to the last bit:
 #   gemma2        attn_logit_softcapping=5     gemma2   final_logit_softcapping=5
 #   gemma2        query_pre_attn_scalar=64     gemma2   sliding_window=16
 #   gemma3_text   query_pre_attn_scalar=64     qwen3    sliding_window=16, use_sliding_window
 #   llama         hidden_act=gelu              mistral  hidden_act=gelu
-# Of these, gemma3_text sliding_window=16 and gemma2 hidden_activation=gelu are applied, rotations by YaRN are refused, and
-# nothing is printed. 27B of both Gemmas has a scale of its own, 144 and 168 for heads of 128.
+# Gemma 2's hidden_activation=gelu is applied, and rotations by YaRN are refused; about these fields nothing is printed. The 27B
+# models of both Gemmas have scales of their own, 144 and 168 for heads of 128.
 # This project has all of these fields (models/architectures/).
 set -euo pipefail
 folder=$(mktemp -d)
@@ -34,7 +34,7 @@ tokenizer = PreTrainedTokenizerFast(
     tokenizer_object=Tokenizer(models.WordLevel({name: index for index, name in enumerate(names)}, "<unk>")),
     unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 text = torch.arange(96) * 7 % 61 + 3
-WITHOUT = {  # what a published configuration of the family would have, neutral
+WITHOUT = {  # fields that are neutral
     "gemma2": dict(attn_logit_softcapping=None, final_logit_softcapping=None, query_pre_attn_scalar=32),
     "gemma3_text": dict(query_pre_attn_scalar=32, layer_types=["sliding_attention", "full_attention"]),
     "mistral": dict(sliding_window=None),
