@@ -11,7 +11,7 @@
 #   llama         hidden_act=gelu              mistral  hidden_act=gelu
 # Gemma 2's hidden_activation=gelu is applied, and rotations by YaRN are refused; about these fields nothing is printed. The 27B
 # models of both Gemmas have scales of their own, 144 and 168 for heads of 128.
-# This project has all of these fields (models/architectures/).
+# This project reads these fields, or refuses other values (models/config_json.ts, models/architectures/).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

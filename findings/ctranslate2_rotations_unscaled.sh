@@ -48,8 +48,8 @@ def logits(family, rotation=None):
     more = dict(rope_parameters=rotation) if rotation else {}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(
         family, vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=32, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        **gemma, **more)).eval()
+        num_key_value_heads=1, head_dim=32, max_position_embeddings=131072, tie_word_embeddings=False, bos_token_id=1,
+        eos_token_id=2, pad_token_id=0, **gemma, **more)).eval()
     for weights in model.parameters():
         if weights.ndim == 2:
             torch.nn.init.normal_(weights, std=1.5 / weights.shape[1]**0.5)
