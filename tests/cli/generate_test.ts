@@ -76,7 +76,7 @@ Deno.test("generate --reference-tokens adds the divergence of each step", () =>
     assert(kl.some((value: number) => value > 1e-5));
     assertEquals(trace[0].step, 3);
     const text = await run([...input.slice(0, 3), ...teacherForced]);
-    assertMatch(text.out, /5 forced steps against the full cache: mean KL \d/);
+    assertMatch(text.out, /5 teacher-forced steps against the full cache: mean KL \d/);
   }));
 
 Deno.test("generate --compare shows where each policy departs from the full cache", () =>
