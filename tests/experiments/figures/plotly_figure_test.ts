@@ -90,7 +90,16 @@ Deno.test("figureCaption() says how an example was chosen", () => {
 
 Deno.test("figureCaption() states models, scale, n and what bars mean", () => {
   const caption = figureCaption(SAMPLE_FIGURES[2]!, SAMPLE_RECORDS[0]!);
-  for (const part of ["1.5b", "0.5b", "scale small", "seed 1", "n = 12", "95 % bootstrap"]) {
+  for (
+    const part of [
+      "1.5b",
+      "0.5b",
+      "scale small",
+      "seed 1",
+      "n = 12",
+      "95 % intervals over contexts",
+    ]
+  ) {
     assert(caption.includes(part), part);
   }
 });
