@@ -13,7 +13,7 @@ import { EXIT } from "../cli/command_line.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
 import { cpuModuleTexts } from "./cpu_kernels.ts";
-import { sharedEvaluation, withScoreTables } from "./score_tables.ts";
+import { type ScoredEvaluation, sharedEvaluation, withScoreTables } from "./score_tables.ts";
 import { withVerifiedTable } from "./verify/table.ts";
 
 /** A folder whose index is generated. */
@@ -194,8 +194,14 @@ const SCORED = ["README.md", "docs/results.md"];
 
 /** Documents with their tables of graded answers; those that are not there are left out. */
 async function scoredDocuments(root: URL): Promise<Record<string, string>> {
-  const read = (name: string) =>
-    sharedEvaluation(fileURLToPath(new URL(`results/evaluation/${name}/`, root)));
+  // Several tables are of one evaluation, which takes a second to sum up.
+  const known = new Map<string, Promise<ScoredEvaluation>>();
+  const read = (name: string) => {
+    const folder = fileURLToPath(new URL(`results/evaluation/${name}/`, root));
+    const found = known.get(name) ?? sharedEvaluation(folder);
+    known.set(name, found);
+    return found;
+  };
   const texts: Record<string, string> = {};
   for (const path of SCORED) {
     const text = await Deno.readTextFile(new URL(path, root)).catch(() => undefined);
