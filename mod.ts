@@ -92,6 +92,8 @@ export { binRatio, saliencyBins, topSaliencyShare } from "./analysis/bins.ts";
 export type { BinRatio } from "./analysis/bins.ts";
 export { applyMap, fitMap, mapSums } from "./analysis/fitted_map.ts";
 export type { AttentionRows, FitOptions, FittedMap, RowPair } from "./analysis/fitted_map.ts";
+export { compensationError } from "./analysis/error_bound.ts";
+export type { CompensatedRow, CompensationError } from "./analysis/error_bound.ts";
 export { matchHeadGroups } from "./analysis/group_match.ts";
 export { checkedMatch, compareHeads, matchHeads, matchingWindow } from "./analysis/head_match.ts";
 export type { HeadMatch, MatchOptions } from "./analysis/head_match.ts";
@@ -129,6 +131,7 @@ export {
   compareViews,
   firstKeptTokens,
   randomJaccard,
+  saliencyShift,
 } from "./analysis/saliency_shift.ts";
 export type { DropOptions, SaliencyShift, SalientOptions } from "./analysis/saliency_shift.ts";
 export { scoreInterval, stratifiedInterval, wilsonInterval } from "./analysis/score_intervals.ts";

@@ -79,8 +79,7 @@ ceiling, start, heads and explorer take --device auto|cpu|webgpu|dawn|reference,
 chooses shapes of kernels on webgpu and dawn.`;
 
 function kindOf(name: string): (args: string[]) => void | Promise<void> {
-  const kind = KINDS[name];
-  if (kind !== undefined) return kind;
+  if (Object.hasOwn(KINDS, name)) return KINDS[name]!;
   throw new UsageError(
     `Cannot run the benchmark: KIND must be one of ${
       Object.keys(KINDS).join(", ")

@@ -138,8 +138,8 @@ export class Options<Name extends string> {
  */
 export function modelPath(name: string, role: "large" | "small" = "large"): string {
   if (name === "embedded") return embeddedPair()[role];
-  const file = FILES[name];
-  if (file === undefined) return name;
+  if (!Object.hasOwn(FILES, name)) return name;
+  const file = FILES[name]!;
   const folder = Deno.env.get("SMALLKV_MODELS");
   if (folder !== undefined) return `${folder}/${file}`;
   throw new UsageError(

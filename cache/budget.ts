@@ -70,13 +70,18 @@ const RECENT_FLOOR = 4;
  *
  * @param budget Share of the full cache, or tokens.
  * @returns The budget.
- * @throws {RequirementError} If a share is outside (0, 1], a count is not a positive integer, or both are given.
+ * @throws {RequirementError} If a share is outside (0, 1] or of no tokens, a count is not a positive integer, or both are given.
  */
 export function checkBudget(budget: CacheBudget): CacheBudget {
   const action = "set a cache budget";
   const given = budget as Partial<Record<"ratio" | "tokens", number>> | null;
   if (typeof given !== "object" || (given?.ratio === undefined) === (given?.tokens === undefined)) {
     const requirement = "it must have a ratio or tokens, and not both";
+    throw new RequirementError({ action, requirement, current: JSON.stringify(budget) });
+  }
+  const { of } = budget as { readonly of?: number };
+  if (of !== undefined && !("ratio" in budget && of >= 1 && of < Infinity)) {
+    const requirement = "of must be the tokens that a ratio is of, at least 1";
     throw new RequirementError({ action, requirement, current: JSON.stringify(budget) });
   }
   if ("tokens" in budget) checkInteger(action, "tokens", { value: budget.tokens, min: 1 });

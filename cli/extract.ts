@@ -99,7 +99,15 @@ async function extract(openEngine: OpenEngine, call: CommandCall, io: CommandIo)
   }
   await using file = await createSafetensors(out, tensors, { metadata });
   await file.append("tokens", Int32Array.from(tokens));
-  await writeTensors(file, { model, tokens, plan, heads, progress, signal: io.signal });
+  await writeTensors(file, {
+    model,
+    tokens,
+    plan,
+    heads,
+    maxBytes: limit,
+    progress,
+    signal: io.signal,
+  });
   await file.commit();
   progress.finish();
   const names = tensors.length > 8 ? `${tensors.length} tensors` : tensors
@@ -132,11 +140,12 @@ async function writeTensors(
     readonly tokens: readonly number[];
     readonly plan: ExtractPlan;
     readonly heads: readonly (readonly [number, number])[];
+    readonly maxBytes: number;
     readonly progress: Progress;
     readonly signal: AbortSignal;
   },
 ): Promise<void> {
-  const { model, tokens, plan, heads, progress, signal } = work;
+  const { model, tokens, plan, heads, maxBytes, progress, signal } = work;
   const atOnce = Math.max(1, Math.floor(MAP_BYTES_AT_ONCE / (4 * tokens.length ** 2)));
   const runs = Math.max(1, Math.ceil(heads.length / atOnce));
   const report = tokenProgress(progress, { tokens: tokens.length, runs });
@@ -150,6 +159,7 @@ async function writeTensors(
       hidden: isFirst && plan.hidden,
       vectors: isFirst && (plan.keys || plan.values),
       ...(logits === undefined ? {} : { logits }),
+      maxBytes,
       onProgress: (done) => report(run, done),
       signal,
     });

@@ -181,12 +181,18 @@ async function printRuns(
     ? [models.large, models.small]
     : [models.large];
   const prompt = promptTokens(models.large, await readPrompt(call, used));
-  const teacherForced = await readTeacherForced(call, used);
+  const teacherForced = (await readTeacherForced(call, used))?.slice(0, shared.newTokens);
+  const lastTraced = shared.tracedSteps.at(-1) ?? 0;
+  if (teacherForced && lastTraced > teacherForced.length) {
+    call.fail(
+      `--trace must name steps up to the number of tokens that are forced, ${teacherForced.length}: current value is ${lastTraced}`,
+    );
+  }
   const settings: RunSettings = {
     ...shared,
     prompt,
     newTokens: shared.newTokens ?? defaultNewTokens(used, prompt),
-    ...(teacherForced && { teacherForced: teacherForced.slice(0, shared.newTokens) }),
+    ...(teacherForced && { teacherForced }),
   };
   if (call.has("compare")) await printComparison(policies, settings, output);
   else await printOne(policies[0]!, settings, output);
@@ -220,10 +226,10 @@ function printUncompressed(
   { models, budget, prompt }: RunSettings,
   { run, io }: { readonly run: PolicyRun; readonly io: CommandIo },
 ): void {
-  const { layers } = models.large.config;
+  const { config } = models.large;
   const tokens = prompt.length + run.stats.steps;
   const place = { tokens, promptTokens: prompt.length };
-  io.error(uncompressedText({ policy, budget, layers }, place));
+  io.error(uncompressedText({ policy, budget, config }, place));
 }
 
 async function printOne(

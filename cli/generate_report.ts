@@ -15,13 +15,14 @@ import type { ModelPair } from "../decoding/engine/types.ts";
 import type { Selection } from "../cache/policy.ts";
 import { headGroups } from "../decoding/selection/head_groups.ts";
 import {
+  keepsAll,
   recentCounts,
   selectionTiers,
   type SequencePlace,
+  type TierSetting,
   type TierSizes,
 } from "../decoding/selection/tiers.ts";
 import { bytesText } from "./bytes_text.ts";
-import { tierLimit } from "../cache/tiered_pools.ts";
 import type { SamplingOptions } from "../decoding/text/sampling.ts";
 import type { GenerationStep } from "../decoding/text/loop.ts";
 import type { GenerationSetup } from "../decoding/text/setup.ts";
@@ -242,24 +243,15 @@ function bytesPerToken({ memory, promptTokens, steps }: GenerationStatistics): n
 /**
  * Says that a policy has not dropped anything, where that could surprise.
  *
- * @param setting Policy, budget, layers of the model.
+ * @param setting Policy, budget, large model.
  * @param place Tokens of the text so far, and of its prompt.
  * @returns A line; nothing if tokens were dropped, or if all of them were asked for.
  */
-export function uncompressedText(
-  { policy, budget, layers }: {
-    readonly policy: ResolvedPolicy;
-    readonly budget: CacheBudget;
-    readonly layers: number;
-  },
-  { tokens, promptTokens }: SequencePlace,
-): string {
+export function uncompressedText(setting: TierSetting, place: SequencePlace): string {
+  const { policy, budget } = setting;
+  const { tokens } = place;
   const isWhole = "ratio" in budget && budget.ratio === 1;
-  if (policy.name === "full" || isWhole) return "";
-  const request = { budget, promptTokens, layers, capacity: tokens };
-  for (let layer = 0; layer < layers; layer++) {
-    if (tierLimit(policy, request, { layer, tokens }).full < tokens) return "";
-  }
+  if (policy.name === "full" || isWhole || !keepsAll(setting, place)) return "";
   const reason = tokens < policy.minimumTokens
     ? `${policy.name} keeps every token below ${policy.minimumTokens} (--minimum-tokens), and there are ${tokens}`
     : `the budget of ${policy.name} covers the whole text of ${counted(tokens, "token")}`;

@@ -157,6 +157,9 @@ export function readRequest(call: CommandCall): GenerateRequest {
   const matching = SMALL_FLAGS.find((flag) =>
     /^(match-|fit-|rematch)/.test(flag) && flag !== "match-map" && call.has(flag)
   );
+  if (call.has("ignore-end") && call.has("reference-tokens")) {
+    call.exclude("ignore-end", "reference-tokens");
+  }
   if (call.has("match-map") && matching) call.exclude("match-map", matching);
   if (call.has("match-top") && call.value("match-by") === "cosine") {
     call.fail("--match-top must go with --match-by jaccard: current value is cosine");

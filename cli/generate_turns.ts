@@ -119,7 +119,7 @@ export async function printTurns(call: CommandCall, settings: TurnSettings): Pro
     if (answers.length > 1) continue;
     const { promptTokens: [first], steps } = answer.stats;
     const place = { tokens: first! + steps, promptTokens: first! };
-    io.error(uncompressedText({ policy, budget, layers: models.large.config.layers }, place));
+    io.error(uncompressedText({ policy, budget, config: models.large.config }, place));
   }
   settings.progress.finish();
   if (isJson && !isTyped) io.out(`${JSON.stringify({ ...about, turns: answers })}\n`);

@@ -5,6 +5,7 @@
  */
 
 import { writeSync } from "node:fs";
+import { untilAborted } from "../core/aborted.ts";
 import { DataError } from "../core/check.ts";
 import { printableText } from "../core/printable.ts";
 import { CLEARING } from "../core/terminal_view.ts";
@@ -182,23 +183,4 @@ export async function* readLines(bytes: ReadableStream<Uint8Array>): AsyncGenera
 
 function withoutReturn(line: string): string {
   return line.endsWith("\r") ? line.slice(0, -1) : line;
-}
-
-/**
- * Waits for a promise until a signal aborts.
- *
- * @param wanted The promise; its outcome is ignored once the signal has aborted.
- * @param signal Ends the wait.
- * @throws The signal's reason if it aborts first.
- */
-export async function untilAborted<T>(wanted: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = () => reject(signal.reason);
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    return await Promise.race([wanted, promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }

@@ -135,24 +135,6 @@ export function ratioInterval(
   );
 }
 
-/**
- * Computes the interval of the mean difference of two measurements of the same contexts.
- *
- * @param second One number per context, in the same order.
- * @throws {RequirementError} If the lists differ in length.
- */
-export function differenceInterval(
-  first: ArrayLike<number>,
-  second: ArrayLike<number>,
-  options: BootstrapOptions = {},
-): Interval {
-  checkLength("compute the interval of a difference", "second", {
-    required: first.length,
-    current: second.length,
-  });
-  return meanInterval(Array.from(first, (value, index) => value - second[index]!), options);
-}
-
 function meanOf(values: ArrayLike<number>, contexts: Uint32Array): number {
   let sum = 0;
   for (const context of contexts) sum += values[context]!;

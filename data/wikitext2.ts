@@ -5,7 +5,6 @@
  * @module
  */
 
-import { checkInteger, DataError } from "../core/check.ts";
 import { type Dataset, readDataFile } from "./dataset.ts";
 
 /** Splits that are used; training text is not needed. */
@@ -37,43 +36,6 @@ export function wikitextParagraphs(content: string): WikitextLine[] {
     if (text !== "" && !HEADING.test(raw.trimEnd())) found.push({ line, text });
   });
   return found;
-}
-
-/** How contexts are cut. */
-export interface ContextOptions {
-  /** Most contexts. */
-  readonly count: number;
-  /** Shortest line that is used, in tokens (default 100). */
-  readonly minTokens?: number;
-  /** Where lines are cut, in tokens (default 200). */
-  readonly maxTokens?: number;
-}
-
-/**
- * Cuts the contexts of the similarity figures: the first lines that are long enough.
- *
- * @param encode Tokenizer; special tokens it adds count as tokens.
- * @returns Token ids of each context, in file order.
- * @throws {DataError} If no line is long enough.
- */
-export function wikitextContexts(
-  content: string,
-  encode: Encode,
-  options: ContextOptions,
-): { line: number; tokens: number[] }[] {
-  const { count, minTokens = 100, maxTokens = 200 } = options;
-  checkInteger("cut contexts", "count", { value: count, min: 1 });
-  const contexts: { line: number; tokens: number[] }[] = [];
-  for (const { line, text } of wikitextParagraphs(content)) {
-    if (contexts.length === count) break;
-    // No token is longer than the text, so short lines need not be encoded.
-    const ids = text.length < minTokens ? [] : encode(text);
-    if (ids.length >= minTokens) contexts.push({ line, tokens: ids.slice(0, maxTokens) });
-  }
-  if (contexts.length > 0) return contexts;
-  throw new DataError(
-    `Cannot cut contexts: a line must have at least ${minTokens} tokens: current value is none in the file`,
-  );
 }
 
 /**

@@ -177,8 +177,8 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
-/** Shares before numbers of tokens. */
-function budgetSize(budget: CacheBudget): number {
+/** Sorts budgets: shares before numbers of tokens. */
+export function budgetSize(budget: CacheBudget): number {
   return "ratio" in budget ? budget.ratio : 1 + budget.tokens;
 }
 

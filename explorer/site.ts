@@ -21,6 +21,9 @@ const MODEL_FILES = [
   "model.safetensors",
 ];
 
+/** Name of the page. */
+const PAGE = "index.html";
+
 /** Name of the service worker, which lists the other files. */
 const WORKER = "service_worker.js";
 
@@ -59,20 +62,26 @@ export async function buildSite(folder: string): Promise<Site> {
   const constants = `const SITE_FILES=${kept},SITE_VERSION=${JSON.stringify(version)};`;
   const files = [
     ...named,
-    textFile("index.html", page.replaceAll("ASSETS/", `${version}/`)),
+    textFile(PAGE, page.replaceAll("ASSETS/", `${version}/`)),
     textFile(WORKER, constants + new TextDecoder().decode(worker!.bytes)),
   ];
   const earlier = await earlierFiles(folder);
+  const earlierPage = await Deno.readFile(join(folder, PAGE)).catch(() => undefined);
+  const written = new Set<string>();
   try {
     // The page and its worker come last, once all that they name is there.
-    for (const { path, bytes } of files) await writeFileAtomic(join(folder, path), bytes);
+    for (const { path, bytes } of files) {
+      await writeFileAtomic(join(folder, path), bytes);
+      written.add(path);
+    }
   } catch (error) {
     const added = named.map(({ path }) => path).filter((path) => !earlier.includes(path));
+    if (written.has(PAGE) && !earlierPage) added.push(PAGE);
+    if (earlierPage) await writeFileAtomic(join(folder, PAGE), earlierPage).catch(() => {});
     await removeFiles(folder, added).catch(() => {});
     throw error;
   }
   // Only now: whoever visits the site meanwhile still finds the files of the page that was served.
-  const written = new Set(files.map(({ path }) => path));
   await removeFiles(folder, earlier.filter((path) => !written.has(path)));
   return {
     paths: files.map(({ path }) => path),

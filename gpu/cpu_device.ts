@@ -302,7 +302,10 @@ export class CpuDevice implements Device {
     if (this.#module !== module) {
       throw new GpuError("Cannot record: kernels of one device must share one CpuModule");
     }
-    this.#threads ??= this.#startThreads(module);
+    this.#threads ??= this.#startThreads(module).catch((error: unknown) => {
+      this.#threads = undefined;
+      throw error;
+    });
     this.#running = await this.#threads;
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { GpuError } from "../core/check.ts";
+import { PromiseCache } from "../core/promise_cache.ts";
 import { type Captured, captureStderr } from "./captured_stderr.ts";
 import { paceDawn } from "./dawn_pace.ts";
 import type { GpuEntry } from "./webgpu_adapter.ts";
@@ -53,7 +54,7 @@ const OTHER_DEVICES = "choose the device webgpu or cpu";
 const TOGGLES = "enable-dawn-features=allow_unsafe_apis";
 
 /** Dawn aborts the process once its entry point is collected while a device lives: one is made, and kept. */
-const held = new Map<"dawn", Promise<Dawn>>();
+const held = new PromiseCache<"dawn", Dawn>();
 
 /**
  * Loads Dawn, once per process.
@@ -62,12 +63,7 @@ const held = new Map<"dawn", Promise<Dawn>>();
  * @throws {GpuError} If it cannot be loaded, saying what to do.
  */
 export function sharedDawn(): Promise<Dawn> {
-  const known = held.get("dawn");
-  if (known !== undefined) return known;
-  const made = loadDawn(localHost());
-  held.set("dawn", made);
-  made.catch(() => held.delete("dawn"));
-  return made;
+  return held.get("dawn", () => loadDawn(localHost()));
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 
 import { GpuError } from "../core/check.ts";
+import { PromiseCache } from "../core/promise_cache.ts";
 import type { KernelContract } from "./kernel.ts";
 import { type ErrorLog, failure, oneLine } from "./webgpu_errors.ts";
 
@@ -29,7 +30,7 @@ export class PipelineCache {
   readonly #errors: ErrorLog;
   readonly #subgroupDirective: string;
   readonly #storageLayouts = new Map<string, GPUBindGroupLayout>();
-  readonly #pipelines = new Map<string, Map<string, Promise<Pipeline>>>();
+  readonly #pipelines = new Map<string, PromiseCache<string, Pipeline>>();
 
   /**
    * Starts empty.
@@ -61,16 +62,11 @@ export class PipelineCache {
    */
   get(kernel: KernelContract, constants: Readonly<Record<string, number>>): Promise<Pipeline> {
     this.#checkLimits(kernel);
-    const variants = this.#pipelines.get(kernel.wgsl) ?? new Map<string, Promise<Pipeline>>();
+    const variants = this.#pipelines.get(kernel.wgsl) ?? new PromiseCache<string, Pipeline>();
     this.#pipelines.set(kernel.wgsl, variants);
     const { name, bindings, params } = kernel;
     const key = JSON.stringify([name, bindings, params, constants]);
-    const known = variants.get(key);
-    if (known !== undefined) return known;
-    const made = this.#make(kernel, constants);
-    variants.set(key, made);
-    made.catch(() => variants.delete(key));
-    return made;
+    return variants.get(key, () => this.#make(kernel, constants));
   }
 
   async #make(

@@ -15,7 +15,7 @@ import { loadWeights, type ModelWeights } from "./weights/weights.ts";
 
 /** How to load a model. */
 export interface LoadOptions extends OpenOptions {
-  /** Where it runs; a WebGPU adapter if there is one, else the reference device, if left out. */
+  /** Where it runs; what `openDevice()` chooses if left out: a GPU if there is one, else the processor. */
   readonly device?: Device;
   /** Called with the layers done and their number. */
   readonly onLayer?: (done: number, layers: number) => void;
@@ -142,6 +142,6 @@ function tensorBytes({ source }: ModelFiles): number {
 function checkSize(files: ModelFiles, device: Device, bytes: number): void {
   if (device.info.backend !== "reference" || bytes <= REFERENCE_BYTES) return;
   throw new GpuError(
-    `Cannot load ${files.name}: the reference device must have at most ${REFERENCE_BYTES} bytes of weights, larger models need a WebGPU adapter: current value is ${bytes}`,
+    `Cannot load ${files.name}: the reference device must have at most ${REFERENCE_BYTES} bytes of weights, larger models need the device cpu or webgpu: current value is ${bytes}`,
   );
 }

@@ -81,7 +81,11 @@ export async function openModelFiles(
   reference: string,
   options: OpenOptions = {},
 ): Promise<ModelFiles> {
-  if (reference === "") throw new DataError("Cannot open a model: its reference must not be empty");
+  if (reference === "") {
+    throw new DataError(
+      'Cannot open a model: its reference must not be empty: current value is ""',
+    );
+  }
   if (!isHubReference(reference)) return await openLocated(reference, undefined, options);
   // The hub's cache needs a file system, which a browser lacks: its modules load where they are used.
   const hub = await (await import("./hub/hub.ts")).fetchModel(reference, options);

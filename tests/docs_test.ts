@@ -105,6 +105,24 @@ Deno.test("flags that documents name are flags of a command, a task or a choice"
   assertEquals(faults, []);
 });
 
+Deno.test("options that documents give to a command are options of that command", () => {
+  const words = /(?!-)\b((?:\\\n|[^\n`|&;])*)/.source;
+  const faults = labCommands(EXPERIMENTS).flatMap((command) => {
+    const { name, options } = command;
+    const aliases = Object.values(options).flatMap(({ aliases = [] }) => aliases);
+    const own = new Set([...matches(commandHelp(command), /--([a-z][\w-]*)/g), ...aliases]);
+    const call = new RegExp(`deno task ${name}${words}`, "g");
+    return documents.flatMap((document) =>
+      matches(read(document), call).flatMap((given) =>
+        matches(given, /(?<![\w-])--([a-z][\w-]*)/g)
+          .filter((flag) => !own.has(flag))
+          .map((flag) => `${document}: deno task ${name} --${flag}`)
+      )
+    );
+  });
+  assertEquals(faults, []);
+});
+
 Deno.test("docs/method.md lists all its headings as contents", () => {
   const text = read("docs/method.md");
   const contents = /^Contents: [^]*?\n\n/m.exec(text)![0].replaceAll(/\s+/g, " ");

@@ -29,6 +29,7 @@ import { type EvaluationSummary, readScores } from "../evaluation/folder.ts";
 import { VARIANTS } from "../evaluation/policy_variants.ts";
 import { isRunOnce, settingName } from "../evaluation/settings.ts";
 import {
+  budgetSize,
   type ItemScore,
   scoresBySetting,
   type SummaryCell,
@@ -168,7 +169,7 @@ class TaskScores {
 
   /** Score, interval and mean length of answers, a column for each budget. */
   byBudget(): string[][] {
-    const budgets = compressedBudgets(this.#cells).sort((a, b) => sizeOf(a) - sizeOf(b));
+    const budgets = compressedBudgets(this.#cells).sort((a, b) => budgetSize(a) - budgetSize(b));
     const rows = this.#settings.map((setting) => [
       labelOf(setting),
       ...budgets.map((budget) => {
@@ -213,7 +214,7 @@ class TaskScores {
   differences(): string[][] {
     const { size, comparisons } = this.#summary.family;
     const own = comparisons.filter(({ task }) => task === this.#task.name);
-    const budgets = compressedBudgets(own).sort((a, b) => sizeOf(a) - sizeOf(b));
+    const budgets = compressedBudgets(own).sort((a, b) => budgetSize(a) - budgetSize(b));
     const pairs = new Map(
       own.map(({ first, second }) => [`${first} ${second}`, { first, second }]),
     );
@@ -287,9 +288,4 @@ function differenceText({ difference, adjusted, outcome }: SettingComparison): s
 
 function columnText(budget: CacheBudget): string {
   return "ratio" in budget ? `${+(100 * budget.ratio).toFixed(2)} %` : `${budget.tokens} tokens`;
-}
-
-/** Shares before numbers of tokens. */
-function sizeOf(budget: CacheBudget): number {
-  return "ratio" in budget ? budget.ratio : 1 + budget.tokens;
 }

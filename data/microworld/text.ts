@@ -34,20 +34,6 @@ export function answerIds(
 }
 
 /**
- * Grades an answer: exact match of the whole answer, its end included.
- *
- * @param output What the model wrote, without the end token.
- * @param hasEnded Whether the model ended the answer itself.
- */
-export function isExactAnswer(
-  item: { readonly answer: string },
-  output: string,
-  hasEnded: boolean,
-): boolean {
-  return hasEnded && output === item.answer;
-}
-
-/**
  * Counts the tokens of micro-world text as the embedded tokenizer does, one for each word.
  *
  * @returns Tokens, without begin and end.

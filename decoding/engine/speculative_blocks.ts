@@ -5,6 +5,7 @@
  * @module
  */
 
+import { PromiseCache } from "../../core/promise_cache.ts";
 import type { Command, Device, DeviceBuffer, Recording } from "../../gpu/device.ts";
 import { argmaxCommands, argmaxPartialBytes } from "../../kernels/argmax.ts";
 import { selectedAttentionCommands } from "../../kernels/selected_attention.ts";
@@ -226,7 +227,7 @@ export class BlockRunner implements Disposable {
   readonly #step: BlockStep;
   readonly #device: Device;
   readonly #owned = new DisposableStack();
-  readonly #recordings = new Map<string, Promise<Recording>>();
+  readonly #recordings = new PromiseCache<string, Recording>();
 
   /** Records nothing yet: commands are recorded when a block first needs them. */
   constructor(step: BlockStep) {
@@ -332,9 +333,9 @@ export class BlockRunner implements Disposable {
   }
 
   #record(label: string, commands: () => readonly Command[]): Promise<Recording> {
-    const made = this.#recordings.get(label) ?? this.#device.record(label, commands())
-      .then((recording) => this.#owned.use(recording));
-    this.#recordings.set(label, made);
-    return made;
+    return this.#recordings.get(
+      label,
+      async () => this.#owned.use(await this.#device.record(label, commands())),
+    );
   }
 }

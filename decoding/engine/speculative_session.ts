@@ -15,6 +15,7 @@ import { Calls } from "../session/calls.ts";
 import { memoryAdvice } from "../session/memory_advice.ts";
 import { checkTokens } from "../session/step_io.ts";
 import { type PromptEvents, type PromptOptions, runPrompt } from "./prompt.ts";
+import { checkFit } from "../scoring/map_fitting.ts";
 import { checkPair, checkSpeculation, checkTurnBlock, refuseOwnTokens } from "./checks.ts";
 import type { ModelPair, PolicyMemory, StepOptions, StepReport } from "./types.ts";
 import { forgetPrompt, runTurn } from "./turn.ts";
@@ -70,6 +71,7 @@ export class SpeculativeSession implements Disposable {
   constructor(pair: ModelPair, options: SpeculativeOptions) {
     const speculation = checkSpeculation(options.policy, options);
     checkTurnBlock([options], options);
+    checkFit(options.match ?? {}, [options.policy]);
     checkPair(pair, options.policy);
     refuseOwnTokens(pair.small, "speculate");
     this.#pair = { large: pair.large, small: pair.small! };
@@ -189,7 +191,15 @@ export class SpeculativeSession implements Disposable {
     const { logits = false } = options;
     const isLeft = this.#tried !== undefined && this.#tried.done <= this.#tried.accepted;
     if (!isLeft) this.#tried = await this.#try({ logits });
-    return await this.#acceptRow(this.#tried!);
+    const tried = this.#tried!;
+    if (logits && !tried.checked.logits) {
+      throw new RequirementError({
+        action: "speculate",
+        requirement: "logits of a block must be requested with its first step",
+        current: `row ${tried.done} of a block without them`,
+      });
+    }
+    return await this.#acceptRow(tried);
   }
 
   /**

@@ -54,7 +54,7 @@ export interface SettingsOptions {
   readonly settings: readonly PolicySetting[];
   /** Tokens that the full cache writes for a text without a continuation. */
   readonly newTokens: number;
-  /** Tokens that end such a continuation and are not part of it. */
+  /** Tokens that end such a continuation and are not part of it; one that it would begin with is all of it. */
   readonly endTokens: readonly number[];
   /** Most sequences side by side; as many as fit a gibibyte if left out. */
   readonly sequences?: number;
@@ -91,6 +91,9 @@ export async function teacherForceSettings(
   }
   const capacity = text.prompt.length + count + 1;
   const all = [FULL, ...settings];
+  if (options.sequences !== undefined) {
+    checkInteger("force a text", "sequences", { value: options.sequences, min: 1 });
+  }
   const most = options.sequences ?? fittingSequences(pair, capacity, { settings: all });
   const batches = settingBatches(all, most);
   const steps = count - 1;
@@ -188,25 +191,38 @@ async function runBatch(
   add(await begin(session, prompt, { ...options, sequence }));
   // What the full cache writes in the first batch is given to the others.
   const given = continuation ?? reference.chosen;
+  const mayEnd = isFirst && !continuation && endTokens.length > 0;
+  const isEnd = (token: number) => mayEnd && endTokens.includes(token);
   const count = continuation?.length ?? (isFirst ? newTokens : given.length);
-  for (let step = 0; step < count - 1; step++) {
+  // The step that predicts an end is no part of the text: bytes are those before it, as in all other batches.
+  let bytes = mayEnd ? await keptBytes(session) : [];
+  let hasEnded = isEnd(reference.chosen[0]!);
+  for (let step = 0; step < count - 1 && !hasEnded; step++) {
     signal?.throwIfAborted();
     const tokens = sequence.map(() => given[step]!);
     const length = session.lengths[0]! + 1;
     const { logits, selections } = await session.step({ tokens, logits: true });
     const size = logits!.length / sequence.length;
     const rows = sequence.map((place) => logits!.subarray(place * size, (place + 1) * size));
-    if (isFirst && !continuation && endTokens.includes(largestIndex(rows[0]!))) break;
+    hasEnded = isEnd(largestIndex(rows[0]!));
+    if (hasEnded) break;
     selections.forEach((perGroup, place) => {
       recorders[place]!.see(perGroup, length);
       options.onSelections?.({ setting: place, step, selections: perGroup });
     });
     add(rows);
+    if (mayEnd) bytes = await keptBytes(session);
     options.onStep(step + 1);
   }
-  const bytes: TeacherForcedRun["bytes"][] = [];
-  for (const place of sequence) bytes.push(await session.keptBytes(place));
+  if (!mayEnd) bytes = await keptBytes(session);
   return recorders.map((recorder, place) => recorder.run(bytes[place]!));
+}
+
+/** Bytes of each sequence. */
+async function keptBytes(session: PolicySession): Promise<TeacherForcedRun["bytes"][]> {
+  const bytes: TeacherForcedRun["bytes"][] = [];
+  for (const place of session.lengths.keys()) bytes.push(await session.keptBytes(place));
+  return bytes;
 }
 
 /** Puts the prompt into all sequences; returns the logits after it. */

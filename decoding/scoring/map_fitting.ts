@@ -43,11 +43,11 @@ const UNUSED = [
 ] as const;
 
 /**
- * Throws unless a session can fit maps as asked; does nothing where heads are matched.
+ * Throws unless a session has heads to match as asked, and can fit maps where that is asked.
  *
  * @param match How heads are matched.
  * @param policies Policies of the session.
- * @throws {RequirementError} If a choice changes nothing, or a score is no sum of the small model's rows.
+ * @throws {RequirementError} If a choice changes nothing, as all do without a small model, or a score is no sum of the small model's rows.
  */
 export function checkFit(match: PairMatchOptions, policies: readonly ResolvedPolicy[]): void {
   const given = (names: readonly string[]) =>
@@ -55,6 +55,16 @@ export function checkFit(match: PairMatchOptions, policies: readonly ResolvedPol
   const refuse = (requirement: string, state: string) => {
     throw new RequirementError({ action: "fit a map", requirement, state });
   };
+  if (policies.length > 0 && policies.every(({ saliencySource }) => saliencySource !== "small")) {
+    const asked = given(Object.keys(match));
+    if (asked) {
+      throw new RequirementError({
+        action: "match heads",
+        requirement: `${asked} must go with a policy that asks the small model`,
+        state: `policy is ${policies[0]!.name}`,
+      });
+    }
+  }
   const own = given(["fitRows", "fitHeads", "fitRidge"]);
   if (!isFitted(match)) {
     if (own) refuse(`${own} must go with by fitted`, `by is ${match.by ?? "jaccard"}`);

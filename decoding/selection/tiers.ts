@@ -7,6 +7,7 @@
 import type { Selection } from "../../cache/policy.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import { tierLimit } from "../../cache/tiered_pools.ts";
 import { budgeted, withWindows } from "../../cache/windowed_layers.ts";
 import { layerWindows } from "../../models/layer_windows.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
@@ -107,6 +108,26 @@ export function recentCounts(
   const policy = withWindows(given, layerWindows(config));
   const request = { ...place, budget, layers, headDim };
   return Array.from({ length: layers }, (_, layer) => policy.counts({ ...request, layer }).recent);
+}
+
+/**
+ * Whether a policy keeps every token of a sequence with key and value, in the layers that see all tokens.
+ *
+ * @param setting Policy, budget, model.
+ * @param place Tokens of sequence and prompt.
+ */
+export function keepsAll(
+  { policy: given, budget, config }: TierSetting,
+  { tokens, promptTokens }: SequencePlace,
+): boolean {
+  const { layers, headDim } = config;
+  const policy = withWindows(given, layerWindows(config));
+  const request = { budget, promptTokens, layers, headDim, capacity: tokens };
+  for (let layer = 0; layer < layers; layer++) {
+    if (policy.windows?.[layer] !== undefined) continue;
+    if (tierLimit(policy, request, { layer, tokens }).full < tokens) return false;
+  }
+  return true;
 }
 
 /**

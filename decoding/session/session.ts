@@ -67,9 +67,11 @@ export class Session implements Disposable {
     const tokens = { value: capacity, min: 1, max: config.contextLength };
     checkInteger("start a session", "capacity in tokens", tokens);
     checkInteger("start a session", "sequences", { value: sequences, min: 1 });
+    const chunk = options.chunk ?? defaultChunk(device.info);
+    checkInteger("start a session", "chunk in tokens", { value: chunk, min: 1 });
     using stack = new DisposableStack();
     this.model = model;
-    this.#chunk = Math.min(options.chunk ?? defaultChunk(device.info), capacity);
+    this.#chunk = Math.min(chunk, capacity);
     this.#lengths = new Array<number>(sequences).fill(0);
     this.#hasNext = new Array<boolean>(sequences).fill(false);
     this.#state = createForwardState(model, { ...options, chunk: this.#chunk }, stack);

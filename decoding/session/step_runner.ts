@@ -4,6 +4,7 @@
  * @module
  */
 
+import { PromiseCache } from "../../core/promise_cache.ts";
 import type { Command, Recording } from "../../gpu/device.ts";
 import type {
   ForwardState,
@@ -30,8 +31,7 @@ export class StepRunner implements Disposable {
   readonly #state: ForwardState;
   readonly #chunk: number;
   readonly #kept = new DisposableStack();
-  readonly #chunkRecordings = new Map<string, Promise<Recording[]>>();
-  #decodeRecording: Promise<Recording> | undefined;
+  readonly #recordings = new PromiseCache<string, readonly Recording[]>();
 
   /**
    * Records nothing yet: commands are recorded when a step first needs them.
@@ -49,10 +49,13 @@ export class StepRunner implements Disposable {
     const isChunk = step.sequences === 1 && step.rowsPerSequence === this.#chunk;
     if (isChunk && pass.rowDecay === 1 && !pass.observe) {
       const key = JSON.stringify([pass.isSummed, pass.hasOutput]);
-      const known = this.#chunkRecordings.get(key);
-      const recordings = known ?? this.#recordLayers(step, { owner: this.#kept, ...pass });
-      this.#chunkRecordings.set(key, recordings);
-      return this.#submitEach(await recordings);
+      const recordings = await this.#recordings.get(key, async () => {
+        using owner = new DisposableStack();
+        const made = await this.#recordLayers(step, { owner, ...pass });
+        this.#kept.use(owner.move());
+        return made;
+      });
+      return this.#submitEach(recordings);
     }
     using owner = new DisposableStack();
     this.#submitEach(await this.#recordLayers(step, { owner, ...pass }));
@@ -80,9 +83,8 @@ export class StepRunner implements Disposable {
 
   /** Submits decode steps of all sequences at once; nothing is read back in between. */
   async decode(steps: number): Promise<void> {
-    this.#decodeRecording ??= this.#recordDecode();
-    const recording = await this.#decodeRecording;
-    this.#state.device.submit(...new Array<Recording>(steps).fill(recording));
+    const [recording] = await this.#recordings.get("decode", () => this.#recordDecode());
+    this.#state.device.submit(...new Array<Recording>(steps).fill(recording!));
   }
 
   /** Frees the kept recordings. */
@@ -110,7 +112,7 @@ export class StepRunner implements Disposable {
     return recordings;
   }
 
-  async #recordDecode(): Promise<Recording> {
+  async #recordDecode(): Promise<readonly Recording[]> {
     const { device, workspace } = this.#state;
     const { sequences } = workspace.shape;
     const step = { sequences, rowsPerSequence: 1 };
@@ -119,7 +121,7 @@ export class StepRunner implements Disposable {
       ...logitsStep(this.#state, { rows: sequences, rowStep: 1, rowOffset: 0 }),
       ...argmaxStep(this.#state, step),
     ];
-    return this.#kept.use(await device.record("decode step", commands));
+    return [this.#kept.use(await device.record("decode step", commands))];
   }
 
   /** One submission per recording, since a driver may hold the host until a submission ends. */

@@ -81,7 +81,14 @@ export async function traceAttention(
   options: TraceOptions = {},
 ): Promise<AttentionTrace> {
   const { layers, queryHeads } = model.config;
-  const accumulate = options.accumulated ?? true;
+  const { accumulated: accumulate = true, checkpoints: ends = [] } = options;
+  if (ends.length > 0 && !accumulate) {
+    throw new RequirementError({
+      action: "trace attention",
+      requirement: "checkpoints must come with sums of attention",
+      current: "accumulated: false",
+    });
+  }
   const heads = chosenHeads(model, options.heads ?? "none");
   checkBytes(model, tokens.length, { ...options, heads: heads.length });
   const capture = new Capture(heads, tokens.length);
@@ -93,7 +100,7 @@ export async function traceAttention(
     ...(options.vectors && { holdsAll: true }),
   });
   const checkpoints: Float32Array[] = [];
-  const parts = partsOf(tokens.length, accumulate ? options.checkpoints ?? [] : []);
+  const parts = partsOf(tokens.length, ends);
   for (const [start, end] of parts) {
     await session.prefill(tokens.slice(start, end), {
       logits: logitsOf(options.logits ?? "none", end === tokens.length),
@@ -106,7 +113,7 @@ export async function traceAttention(
       ...(options.onProgress && { onProgress: (done) => options.onProgress!(start + done) }),
       ...(options.signal && { signal: options.signal }),
     });
-    if (options.checkpoints?.includes(end)) checkpoints.push(await session.accumulated());
+    if (ends.includes(end)) checkpoints.push(await session.accumulated());
   }
   return {
     layers,

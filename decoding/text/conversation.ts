@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkInteger } from "../../core/check.ts";
+import { checkInteger, RequirementError } from "../../core/check.ts";
 import type { ChatMessage } from "../../models/tokenizer/chat_template.ts";
 import {
   endTokensOf,
@@ -24,7 +24,10 @@ import {
   type GenerationSession,
   type GenerationSetup,
   openSession,
+  pairContext,
+  resolvePolicyOption,
   setUpGeneration,
+  usedModels,
 } from "./setup.ts";
 import { Sampler, type SamplingOptions } from "./sampling.ts";
 import { StepsAhead } from "./steps_ahead.ts";
@@ -83,6 +86,14 @@ export class Conversation implements Disposable {
     this.#pair = pair;
     this.#options = options;
     this.#sampler = options.sampling && new Sampler(options.sampling);
+    const { isChat = pair.large.chatTemplate !== undefined } = options;
+    if (options.system !== undefined && !isChat) {
+      throw new RequirementError({
+        action: "begin a conversation",
+        requirement: "a system message must come with turns of a chat",
+        current: "turns as they are",
+      });
+    }
     if (options.system !== undefined) {
       this.#messages.push({ role: "system", content: options.system });
     }
@@ -187,9 +198,8 @@ export class Conversation implements Disposable {
   }
 
   #defaultCapacity(): number {
-    const { large, small } = this.#pair;
-    const contexts = [large, ...small ? [small] : []].map(({ config }) => config.contextLength);
-    return Math.min(DEFAULT_CAPACITY, ...contexts);
+    const used = usedModels(this.#pair, resolvePolicyOption(this.#options));
+    return Math.min(DEFAULT_CAPACITY, pairContext(used));
   }
 
   /** Tokens that the cache lacks: the newest one, unless it only ended the answer, and the turn. */

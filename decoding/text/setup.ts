@@ -100,7 +100,7 @@ export function setUpGeneration(
   const policy = resolvePolicyOption(options);
   const budget = cacheBudget(options.budget ?? DEFAULT_BUDGET);
   const cut = smallModelCut(options);
-  const used = policy.saliencySource === "small" ? pair : { large: pair.large };
+  const used = usedModels(pair, policy);
   const prompts = promptList(prompt).map((one) => promptTokens(pair.large, one));
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = longest + options.newTokens;
@@ -186,7 +186,10 @@ function smallModelCut(
   };
 }
 
-function resolvePolicyOption({ policy = "smallkv", policyOptions }: CompressionOptions) {
+/** The policy of some choices. */
+export function resolvePolicyOption(
+  { policy = "smallkv", policyOptions }: CompressionOptions,
+): ResolvedPolicy {
   if (typeof policy === "string") return createPolicy(policy, policyOptions);
   if (policyOptions === undefined) return policy;
   throw new RequirementError({
@@ -204,6 +207,17 @@ function checkDraws(
   if (!sampling || speculative === undefined) return;
   const requirement = "tokens must be the likeliest ones where drafts are checked";
   throw new RequirementError({ action: "generate", requirement, state: "options have sampling" });
+}
+
+/** The models of a pair that a policy runs. */
+export function usedModels(pair: ModelPair, policy: ResolvedPolicy): ModelPair {
+  return policy.saliencySource === "small" ? pair : { large: pair.large };
+}
+
+/** Most tokens of a text: those of the large model's context, and of the small one's if it counts as the large one does. */
+export function pairContext({ large, small }: ModelPair): number {
+  const models = small && !small.givenTokenizer ? [large, small] : [large];
+  return Math.min(...models.map(({ config }) => config.contextLength));
 }
 
 function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {

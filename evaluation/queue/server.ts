@@ -20,6 +20,7 @@ import {
   errors,
   type NatsConnection,
 } from "@nats-io/transport-node";
+import { delay, untilAborted } from "../../core/aborted.ts";
 import { DataError } from "../../core/check.ts";
 import type { QueueAddress } from "./address.ts";
 
@@ -266,33 +267,6 @@ async function retried<T>(
       if (!isPassing(cause) || left <= 0 || isOver?.()) throw makeError(cause);
       await delay(Math.min(wait, left), signal);
     }
-  }
-}
-
-async function untilAborted<T>(wanted: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return await wanted;
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = () => reject(signal.reason);
-  signal.addEventListener("abort", stop);
-  try {
-    return await Promise.race([wanted, promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
-}
-
-/**
- * Waits.
- *
- * @throws The reason of the signal if that aborts first.
- */
-export async function delay(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
-  try {
-    await untilAborted(promise, signal);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { JsMsg } from "@nats-io/jetstream";
+import { delay } from "../../core/aborted.ts";
 import { DataError, GpuError, LabError } from "../../core/check.ts";
 import type { Task } from "../../data/task.ts";
 import { TASKS } from "../../data/tasks/mod.ts";
@@ -12,7 +13,7 @@ import type { ModelPair } from "../../decoding/engine/types.ts";
 import type { AnswerRow } from "../answer_row.ts";
 import { dataPlace, type DataPlaceOptions } from "../questions.ts";
 import { type AnswerWorkOptions, runWork, type WorkItem } from "../work.ts";
-import { delay, isNobodyThere, type QueueServer } from "./server.ts";
+import { isNobodyThere, type QueueServer } from "./server.ts";
 import { EvaluationStreams, parseWork } from "./streams.ts";
 
 /** How a worker works. */

@@ -13,6 +13,7 @@ import { paidMemory } from "../../evaluation/memory.ts";
 import { isRunOnce } from "../../evaluation/settings.ts";
 import type { SummaryCell } from "../../evaluation/summary.ts";
 import type { Figure, Measured, ResultTable } from "../experiment.ts";
+import { countedText } from "../decoded/memory_tables.ts";
 import { lineOf, percent, tableOf } from "../result.ts";
 import { MIB } from "./evaluation_tables.ts";
 
@@ -153,11 +154,6 @@ export function totalFigures({ task, totals, cells }: TotalledTask): Figure[] {
     paper: [],
     contexts: items,
   }));
-}
-
-/** Words for what a total counts. */
-function countedText(hasWeights: boolean): string {
-  return hasWeights ? "caches, sketches and the small model's weights" : "caches and sketches";
 }
 
 /** A total, and words for what it counts. */

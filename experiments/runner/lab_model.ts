@@ -5,6 +5,7 @@
  */
 
 import { DataError } from "../../core/check.ts";
+import { PromiseCache } from "../../core/promise_cache.ts";
 import { RealDrop } from "../../decoding/session/real_drop.ts";
 import { attentionRows, traceAttention } from "../../decoding/session/trace.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -48,15 +49,14 @@ export async function openLabModel(
   const name = options.name ?? files.name;
   const owned = new DisposableStack();
   const tokenizer = tokenizerOf(files, warn);
-  let loaded: Promise<Model> | undefined;
+  const loaded = new PromiseCache<"model", Model>();
   let drop: { readonly key: string; readonly state: RealDrop } | undefined;
-  const load = async () => {
-    loaded ??= loadModel(reference, {
-      device,
-      onLayer: (done, layers) => onProgress?.(`loading ${name}`, done / layers),
-    }).then((model) => ({ ...owned.use(model), name }));
-    return await loaded;
-  };
+  const load = () =>
+    loaded.get("model", async () => {
+      const onLayer = (done: number, layers: number) =>
+        onProgress?.(`loading ${name}`, done / layers);
+      return { ...owned.use(await loadModel(reference, { device, onLayer })), name };
+    });
   const needTokenizer = () => {
     if (tokenizer) return tokenizer;
     throw new DataError(

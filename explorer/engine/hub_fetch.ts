@@ -6,6 +6,7 @@
 
 import { sha1 } from "@noble/hashes/legacy.js";
 import { sha256 } from "@noble/hashes/sha2.js";
+import { delay } from "../../core/aborted.ts";
 import { DataError } from "../../core/check.ts";
 import { type Answer, ConnectionError, request } from "../../models/files/http.ts";
 import type { FetchProgress } from "../messages.ts";
@@ -104,7 +105,7 @@ async function fetchAll(plan: ModelPlan, file: PlannedFile, context: FileContext
       if (!(error instanceof ConnectionError)) throw error;
       failures = target.getSize() > before ? 1 : failures + 1;
       if (failures >= MAX_FAILURES) throw error;
-      await wait(FIRST_WAIT_MS * 2 ** failures, signal);
+      await delay(FIRST_WAIT_MS * 2 ** failures, signal);
     }
   }
 }
@@ -198,10 +199,4 @@ async function hashOf(
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
   return hash.digest().toHex();
-}
-
-async function wait(milliseconds: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  signal.throwIfAborted();
 }

@@ -70,7 +70,8 @@ export class Track implements Disposable {
     this.#session = new PolicySession(models, {
       policy,
       budget: options.budget,
-      capacity: prompt.length + newTokens + 1,
+      // The newest token is read by no step.
+      capacity: prompt.length + newTokens,
       store: storeOf(policy, options.store),
       activations: options.activations,
     });

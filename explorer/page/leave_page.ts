@@ -5,7 +5,7 @@
  */
 
 /** Tells everybody, readers of screens included. */
-function say(text: string): void {
+export function say(text: string): void {
   document.getElementById("said")!.textContent = text;
 }
 
@@ -43,6 +43,7 @@ const PIXELS = 2;
  * @param svg A whole SVG file.
  * @param size Width and height in pixels of the page.
  * @returns A PNG file.
+ * @throws {Error} If the browser cannot draw it.
  */
 export async function pngOf(
   svg: string,
@@ -57,7 +58,12 @@ export async function pngOf(
     canvas.width = Math.ceil(PIXELS * width);
     canvas.height = Math.ceil(PIXELS * height);
     canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
-    return await new Promise((done) => canvas.toBlob((blob) => done(blob!), "image/png"));
+    return await new Promise((done, fail) =>
+      canvas.toBlob(
+        (blob) => blob ? done(blob) : fail(new Error("it is too large for the browser")),
+        "image/png",
+      )
+    );
   } finally {
     URL.revokeObjectURL(address);
   }

@@ -17,7 +17,7 @@ import { svgText } from "../../views/svg_text.ts";
 import { App } from "../views/app.tsx";
 import type { PageTools } from "../views/view_props.ts";
 import { chosenFiles, droppedFiles } from "./dropped_entries.ts";
-import { copyText, pngOf, saveFile } from "./leave_page.ts";
+import { copyText, pngOf, saveFile, say } from "./leave_page.ts";
 
 /** Time between two steps while they play, in milliseconds: slow enough to follow. */
 const PLAY_MS = 140;
@@ -166,7 +166,11 @@ class Page {
     addEventListener("drop", (event) => {
       event.preventDefault();
       veil.hidden = true;
-      if (event.dataTransfer) droppedFiles(event.dataTransfer).then(this.#takeFiles);
+      if (!event.dataTransfer) return;
+      droppedFiles(event.dataTransfer).then(
+        this.#takeFiles,
+        (error: Error) => say(`Cannot read what was dropped: ${error.message}`),
+      );
     });
   }
 
@@ -186,9 +190,16 @@ class Page {
       saveFigure: async (id, format) => {
         const figure = document.querySelector<SVGSVGElement>(`svg#${id}`);
         if (!figure) return;
+        const name = `${id}.${format}`;
         const text = svgText(figure);
-        const file = format === "svg" ? text : await pngOf(text, figure.getBoundingClientRect());
-        saveFile(file, `${id}.${format}`);
+        try {
+          saveFile(
+            format === "svg" ? text : await pngOf(text, figure.getBoundingClientRect()),
+            name,
+          );
+        } catch (error) {
+          say(`Cannot save ${name}: ${(error as Error).message}`);
+        }
       },
       keepStorage: () => void navigator.storage?.persist?.().catch(() => false),
       chooseFiles: (what) => {

@@ -22,14 +22,19 @@ export function codeOf(request: RunRequest, { facts }: Pick<PairState, "facts">)
     ...(isEmbedded ? ["embeddedPair"] : []),
     "generateAll",
     "loadModel",
-    ...(request.reads === "full" ? ["teacherForce"] : []),
+    ...(isForced(request) ? ["teacherForce"] : []),
   ];
   const types = hasOptions(request) ? ["type PolicyOptions"] : [];
   return `import { ${[...imports, ...types].join(", ")} } from "@smallkv/lab";
 
 ${models(isEmbedded, facts)}
 const prompt = ${JSON.stringify(request.prompt)};
-${choices(request)}${request.reads === "own" ? ownTexts(request) : oneText(request)}`;
+${choices(request)}${isForced(request) ? oneText(request) : ownTexts(request)}`;
+}
+
+/** Whether a step reads what the full cache has written; the first new token follows from the prompt alone. */
+function isForced({ reads, newTokens }: RunRequest): boolean {
+  return reads === "full" && newTokens > 1;
 }
 
 function models(isEmbedded: boolean, facts: PairState["facts"]): string {

@@ -119,7 +119,7 @@ export function filmView(state: ExplorerState): TrackFilm | undefined {
   if (!track || track.steps.length < 2) return undefined;
   const { isDone, prompt, request } = state.run!;
   // Until it has ended, the film has room for all steps, so that it does not move while it grows.
-  const isOver = isDone || track.steps.at(-1)!.isEnd;
+  const isOver = isDone || request.reads === "own" && track.steps.at(-1)!.isEnd;
   const steps = isOver ? track.steps.length - 1 : request.newTokens - 1;
   const isNeeds = state.view.film === "needs";
   const rows = isNeeds

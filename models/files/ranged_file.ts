@@ -119,23 +119,12 @@ export async function statPath(path: string): Promise<Deno.FileInfo | undefined>
     return await Deno.stat(path);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound || isNotFolder(cause)) return undefined;
-    throw readError(path, cause);
+    throw fileError("read", path, cause);
   }
 }
 
 function isNotFolder(cause: unknown): boolean {
   return (cause as { code?: string }).code === "ENOTDIR";
-}
-
-function readError(location: string, cause: unknown): DataError {
-  const code = (cause as { code?: string }).code;
-  const isForbidden = code === "EACCES" || cause instanceof Deno.errors.PermissionDenied ||
-    cause instanceof Deno.errors.NotCapable;
-  if (!isForbidden) return fileError("read", location, cause);
-  const message = `Cannot read ${location}: the file must be readable: current error is ${
-    code ?? "no permission"
-  }`;
-  return new DataError(message, { cause });
 }
 
 function checkSize(location: string, bytes: number, maxBytes: number): void {
@@ -163,7 +152,7 @@ async function openPath(path: string): Promise<RangedFile> {
   try {
     return new LocalFile(path, await Deno.open(path), found.size);
   } catch (cause) {
-    throw readError(path, cause);
+    throw fileError("read", path, cause);
   }
 }
 
@@ -198,7 +187,7 @@ class LocalFile implements RangedFile {
         filled += count ?? 0;
       }
     } catch (cause) {
-      throw readError(this.location, cause);
+      throw fileError("read", this.location, cause);
     }
   }
 

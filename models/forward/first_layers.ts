@@ -35,6 +35,7 @@ export function firstLayers(model: Model, layers: number): Model {
       layers: weights.layers.slice(0, layers),
       [Symbol.dispose]: () => {},
     },
+    close: () => {},
     [Symbol.dispose]: () => {},
   };
 }

@@ -5,6 +5,7 @@
  */
 
 import { basename, dirname, join } from "node:path";
+import { delay } from "../../core/aborted.ts";
 import { ensureFolder } from "../../core/atomic_file.ts";
 import { DataError } from "../../core/check.ts";
 import { fileError } from "../../core/file_error.ts";
@@ -116,7 +117,7 @@ async function fetchAll(
       if (isProgress) furthest = size;
       failures = isProgress ? 0 : failures + 1;
       if (!(error instanceof ConnectionError) || failures >= MAX_FAILURES) throw error;
-      await wait(FIRST_WAIT_MS * 2 ** failures, context.settings.signal);
+      await delay(FIRST_WAIT_MS * 2 ** failures, context.settings.signal);
     }
   }
 }
@@ -201,10 +202,4 @@ async function writing<T>(path: string, work: Promise<T>): Promise<T> {
   } catch (cause) {
     throw fileError("write", path, cause);
   }
-}
-
-async function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  signal?.throwIfAborted();
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  signal?.throwIfAborted();
 }

@@ -222,7 +222,7 @@ class FileTokenizer implements Tokenizer {
     if (Number.isInteger(id) && id >= 0 && id < MAX_TOKEN_ID) return this.#pieces[id];
     throw new RequirementError({
       action: "look up a token",
-      requirement: `the id must be an integer from 0 to ${MAX_TOKEN_ID}`,
+      requirement: `the id must be an integer from 0 to ${MAX_TOKEN_ID - 1}`,
       current: id,
     });
   }

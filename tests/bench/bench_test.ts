@@ -71,6 +71,7 @@ Deno.test("numbers of benchmarks are refused as they were typed", () => {
 Deno.test("benchmarks refuse kinds, words and numbers that they do not have, and name those they have", async () => {
   const cases: [string[], RegExp][] = [
     [["nosuch"], /KIND must be one of speed, gpu, .*: current value is nosuch/],
+    [["toString"], /KIND must be one of speed, gpu, .*: current value is toString/],
     [
       ["ceiling", "--threads", "65"],
       /--threads must list integers from 1 to 64: current value is 65/,
@@ -128,9 +129,9 @@ Deno.test("startClock() counts the processor time of other threads, and none of 
   await new Promise((resolve) => setTimeout(resolve, 200));
   const slept = clock();
   assert(slept.wallMs >= 190 && slept.processorMs < 150, JSON.stringify(slept));
-  const text = `const start = performance.now();
-while (performance.now() - start < 300);
-postMessage(0);`;
+  const text = `let sum = 0;
+for (let step = 0; step < 4e8; step++) sum += step % 3;
+postMessage(sum);`;
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   const busy = startClock();
   const worker = new Worker(url, { type: "module" });
@@ -138,8 +139,8 @@ postMessage(0);`;
   worker.terminate();
   URL.revokeObjectURL(url);
   const { processorMs } = busy();
-  // Where others use the machine, the thread gets less than the 300 ms.
-  assert(processorMs > 60, String(processorMs));
+  // So many sums take half a second of processor time, however little of it a shared machine gives in a second.
+  assert(processorMs > 100, String(processorMs));
 });
 
 Deno.test("measureCeiling() finds rates that a core of this century has", async () => {

@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { budgetShare, halfEntries, splitBudget, wholeEntries } from "../../cache/budget.ts";
+import {
+  budgetShare,
+  checkBudget,
+  halfEntries,
+  splitBudget,
+  wholeEntries,
+} from "../../cache/budget.ts";
 import { RequirementError } from "../../core/check.ts";
 
 /** Splits as in docs/method.md, "Budgets and tiers": tokens, ratio, half-entries, critical, recent, marginal. */
@@ -111,6 +117,16 @@ Deno.test("splitBudget() without marginal tokens spends their share on the other
   assertEquals(at(true), { sink: 0, critical: 100, recent: 50, marginal: 100 });
   assertEquals(at(false), { sink: 0, critical: 133, recent: 67, marginal: 0 });
   assertEquals(at("dropped"), { sink: 0, critical: 100, recent: 50, marginal: 0 });
+});
+
+Deno.test("checkBudget() refuses a share of no tokens, and numbers of tokens that are a share of others", () => {
+  for (const length of [0, -5, NaN, Infinity]) {
+    const budget = { ratio: 0.2, of: length };
+    assertThrows(() => checkBudget(budget), RequirementError, "of must be the tokens");
+  }
+  const both = { tokens: 5, of: 3 };
+  assertThrows(() => checkBudget(both), RequirementError, 'current value is {"tokens":5,"of":3}');
+  assertEquals(checkBudget({ ratio: 0.2, of: 1 }), { ratio: 0.2, of: 1 });
 });
 
 Deno.test("budgetShare() is the share of the tokens that a budget pays for", () => {

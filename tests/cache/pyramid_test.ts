@@ -51,10 +51,13 @@ Deno.test("poolSizes() of a depth profile take no longer than a few times those 
   const time = (name: string) => {
     const policy = createPolicy(name);
     const request = { budget: { ratio: 0.8 }, promptTokens: 1, capacity: 2048, layers: 28 };
-    poolSizes(policy, request);
-    const start = performance.now();
-    assertEquals(poolSizes(policy, request).length, 28);
-    return performance.now() - start;
+    let least = Infinity;
+    for (let run = 0; run < 6; run++) {
+      const start = performance.now();
+      assertEquals(poolSizes(policy, request).length, 28);
+      least = Math.min(least, performance.now() - start);
+    }
+    return least;
   };
   const [pyramid, tiers] = [time("pyramid_budget"), time("smallkv")];
   assert(pyramid <= 8 * tiers, `${pyramid} ms against ${tiers} ms`);

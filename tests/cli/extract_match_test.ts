@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CommandIo } from "../../cli/command.ts";
+import type { Command, CommandIo } from "../../cli/command.ts";
+import type { OpenEngine } from "../../experiments/runner/engine.ts";
 import { runCommandLine } from "../../cli/command_line.ts";
 import { extractCommand } from "../../cli/extract.ts";
 import { fittedMapJson, parseFittedMap } from "../../cli/fitted_map_file.ts";
@@ -28,6 +29,7 @@ const COMMANDS = [
 
 async function run(
   words: readonly string[],
+  commands: readonly Command[] = COMMANDS,
 ): Promise<{ code: number; out: string; error: string }> {
   let out = "";
   let error = "";
@@ -40,7 +42,7 @@ async function run(
     signal: new AbortController().signal,
   };
   using _ = useChromium("none");
-  const code = await runCommandLine(COMMANDS, words, io);
+  const code = await runCommandLine(commands, words, io);
   return { code, out, error };
 }
 
@@ -165,6 +167,24 @@ Deno.test("extract writes ids, texts, and states under TransformerLens' names", 
 
 Deno.test("extract refuses a file above the limit and says how large it would be", () =>
   withFolder(async (place, folder) => {
+    // The limit is that of what is held at once, too.
+    const given: (number | undefined)[] = [];
+    const watched: OpenEngine = async (...parts) => {
+      const engine = await openEngine(...parts);
+      const openModel: typeof engine.openModel = async (...which) => {
+        const model = await engine.openModel(...which);
+        const trace: typeof model.trace = (tokens, more) => {
+          given.push(more?.maxBytes);
+          return model.trace(tokens, more);
+        };
+        return { ...model, trace };
+      };
+      return { ...engine, openModel };
+    };
+    const all = ["extract", "--tokens", place("ids.json"), "--logits", "all"];
+    const raised = [...all, "--max-bytes", "9000000", "--out", place("a")];
+    assertEquals((await run(raised, [extractCommand({ openEngine: watched })])).code, 0);
+    assertEquals(given, [9000000]);
     const words = ["extract", "--tokens", place("ids.json"), "--attention", "all", "--out"];
     const { out } = await run([...words, place("a")]);
     const { size } = await Deno.stat(place("a"));

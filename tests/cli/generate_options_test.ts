@@ -91,6 +91,7 @@ Deno.test("generate says what is wrong with its options and ends with 2", async 
     [["--speculate", "2", "--store", "tiered"], /--speculate: the --store must be resident/],
     [["--speculate", "2", "--helper-layers", "1"], /must run all of its layers, .* value is 1/],
     [["--speculate", "2", "--reference-tokens", "a.json"], /exclude each other/],
+    [["--ignore-end", "--reference-tokens", "a.json"], /exclude each other/],
     [["--ahead", "17"], /--ahead must be an integer from 1 to 16: current value is 17/],
     [["--ahead", "8", "--stats"], /--ahead and --stats exclude each other/],
     [["--ahead", "8", "--top-k", "2"], /--ahead and --top-k exclude each other/],

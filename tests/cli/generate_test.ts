@@ -61,8 +61,9 @@ Deno.test("generate --speculate drafts where a policy has a small model, and rep
 
 Deno.test("generate --reference-tokens adds the divergence of each step", () =>
   withFolder(async (place) => {
-    const input = ["--tokens", place("ids.json"), "--ignore-end", "--json"];
-    const reference = await run([...input, "--policy", "full", "--max-new", "5"]);
+    const input = ["--tokens", place("ids.json"), "--json"];
+    const end = ["--ignore-end", "--max-new", "5"];
+    const reference = await run([...input, "--policy", "full", ...end]);
     await writeFile(place("reference.json"), reference.out);
     const teacherForced = ["--reference-tokens", place("reference.json")];
     const full = JSON.parse((await run([...input, ...teacherForced, "--policy", "full"])).out);
@@ -75,7 +76,10 @@ Deno.test("generate --reference-tokens adds the divergence of each step", () =>
     assertEquals(kl.length, 3);
     assert(kl.some((value: number) => value > 1e-5));
     assertEquals(trace[0].step, 3);
-    const text = await run([...input.slice(0, 3), ...teacherForced]);
+    const late = await run([...words.slice(0, -1), "4"]);
+    assertEquals(late.code, 2);
+    assertMatch(late.error, /steps up to the number of tokens that are forced, 3: .* is 4/);
+    const text = await run([...input.slice(0, 2), ...teacherForced]);
     assertMatch(text.out, /5 teacher-forced steps against the full cache: mean KL \d/);
   }));
 
@@ -115,6 +119,9 @@ Deno.test("generate says once where nothing was compressed", () =>
     for (const more of [["--tokens", place("ids.json")], [...short, "--minimum-tokens", "4"]]) {
       assertEquals((await run([...words, ...more])).error.includes("Nothing was"), false);
     }
+    const index = ["--policy", "key_sketch", "--charge", "total", "--budget", "0.5"];
+    const paid = await run(["--max-new", "3", "--tokens", place("ids.json"), ...index]);
+    assertEquals([paid.code, paid.error.includes("Nothing was")], [0, false]);
     const whole = await run([...words, ...short, "--budget", "1"]);
     assertEquals(whole.error.includes("Nothing was"), false);
   }));

@@ -6,7 +6,8 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
 import type { CommandInput, CommandIo } from "../../cli/command.ts";
-import { readLines, untilAborted } from "../../cli/process_io.ts";
+import { readLines } from "../../cli/process_io.ts";
+import { untilAborted } from "../../core/aborted.ts";
 import { run } from "./generate_run.ts";
 
 const CLI = new URL("../../cli.ts", import.meta.url).pathname;

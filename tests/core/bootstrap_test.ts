@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import {
   bootstrapInterval,
-  differenceInterval,
   intervalEnds,
   meanInterval,
   ratioInterval,
@@ -34,15 +33,6 @@ Deno.test("meanInterval() covers the true mean about as often as it says", () =>
     if (low <= 1.5 && 1.5 <= high) covered++;
   }
   assert(covered >= 270 && covered <= 297, `${covered} of 300`);
-});
-
-Deno.test("differenceInterval() uses the pairing", () => {
-  const first = [10, 200, 3000, 40, 5, 600];
-  const second = first.map((value, index) => value - 1 - 0.1 * index);
-  const { value, low, high } = differenceInterval(first, second);
-  assert(Math.abs(value - 1.25) < 1e-9);
-  assert(low > 1 && high < 1.5);
-  assertThrows(() => differenceInterval([1], [1, 2]), RequirementError);
 });
 
 Deno.test("ratioInterval() is the ratio of sums, not the mean of ratios", () => {

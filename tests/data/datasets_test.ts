@@ -32,13 +32,11 @@ import {
   readMmluSubject,
 } from "../../data/mmlu.ts";
 import { mtBench, parseMtBench, readMtBench } from "../../data/mt_bench.ts";
-import { wikitext2, wikitextContexts, wikitextParagraphs } from "../../data/wikitext2.ts";
+import { wikitext2, wikitextParagraphs } from "../../data/wikitext2.ts";
 import { dataFolderOfTests } from "./data_folder.ts";
 
 const folder = dataFolderOfTests!;
 const ignore = dataFolderOfTests === undefined;
-const words = (text: string) => text.split(" ").map((word) => word.length);
-
 Deno.test("wikitextParagraphs() drops blank lines and headings of every depth", () => {
   const text =
     " \n = Title = \n \n One paragraph = of text . \n = = Part = = \n = = = Sub = = = \n Two . \n";
@@ -46,15 +44,6 @@ Deno.test("wikitextParagraphs() drops blank lines and headings of every depth", 
     { line: 3, text: "One paragraph = of text ." },
     { line: 6, text: "Two ." },
   ]);
-});
-
-Deno.test("wikitextContexts() takes lines that are long enough and cuts them", () => {
-  const line = (count: number) => ` ${"word ".repeat(count)}\n`;
-  const text = line(99) + line(100) + line(300);
-  const contexts = wikitextContexts(text, words, { count: 5 });
-  assertEquals(contexts.map(({ line, tokens }) => [line, tokens.length]), [[1, 100], [2, 200]]);
-  assertEquals(wikitextContexts(text, words, { count: 1 }).length, 1);
-  assertThrows(() => wikitextContexts(line(5), words, { count: 1 }), DataError);
 });
 
 Deno.test("gradeGsm8k() finds stated and last numbers in any notation", () => {
@@ -171,7 +160,6 @@ Deno.test("parsers fail with a clear error on any text", () => {
     (text: string) => parseMmlu(text, "f"),
     (text: string) => parseMtBench(text, ""),
     (text: string) => parseMtBench("", text),
-    (text: string) => wikitextContexts(text, words, { count: 3 }),
     (text: string) => [gradeBbh(text, "(A)"), gradeGsm8k(text, { answer: text })],
   ];
   const line = fc.json().map((text) => text.replaceAll("\n", " "));

@@ -14,7 +14,6 @@ import {
   countTokens,
   evaluationItems,
   GRADED_TASKS,
-  isExactAnswer,
   microworld,
   MICROWORLD_TASKS,
   type MicroworldItem,
@@ -171,14 +170,6 @@ Deno.test("trainingItems() follows the mix and repeats with the seed", () => {
     () => trainingItems({ seed: 1, tokens: [40, 80], mix: {} }).next(),
     RequirementError,
   );
-});
-
-Deno.test("isExactAnswer() wants the whole answer and its end", () => {
-  const item = { answer: " Gus leaf." };
-  assertEquals(isExactAnswer(item, " Gus leaf.", true), true);
-  assertEquals(isExactAnswer(item, " Gus leaf.", false), false);
-  assertEquals(isExactAnswer(item, " Gus leaf. Hal", true), false);
-  assertEquals(isExactAnswer(item, " Gus nut.", true), false);
 });
 
 Deno.test("evaluationItems() refuses tasks without answers and bounds that nothing meets", () => {

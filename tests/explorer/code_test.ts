@@ -58,6 +58,8 @@ Deno.test("codeOf() writes programs that do what the page does", async () => {
     const tracks = (await run.start()).map((step) => [step]);
     while (!run.isDone) (await run.step()).forEach((step, at) => step && tracks[at]!.push(step));
     const code = codeOf(request, { facts: FACTS });
+    const shortest = codeOf({ ...request, newTokens: 1 }, { facts: FACTS });
+    assert(shortest.includes("generateAll(") && !shortest.includes("teacherForce"));
     assertEquals(code.includes('"tiered"'), store === "tiered");
     const printed = await output(code);
     if (reads === "own") {

@@ -83,6 +83,17 @@ Deno.test("buildSite() that cannot write says so, and leaves the earlier site an
     const left = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
     assertEquals(left.sort(), ["file", "index.html", "service_worker.js"]);
     assertEquals(await Deno.readTextFile(`${folder}/service_worker.js`), "old");
+    // The worker is the last file; the page is there already.
+    await Deno.remove(`${folder}/index.html`);
+    for (const page of [undefined, "old page"]) {
+      await Deno.remove(`${folder}/service_worker.js`, { recursive: true });
+      await Deno.mkdir(`${folder}/service_worker.js`);
+      if (page) await Deno.writeTextFile(`${folder}/index.html`, page);
+      await assertRejects(() => buildSite(folder), DataError, "must not be a folder");
+      const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+      assertEquals(names.sort(), ["file", ...page ? ["index.html"] : [], "service_worker.js"]);
+      if (page) assertEquals(await Deno.readTextFile(`${folder}/index.html`), page);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

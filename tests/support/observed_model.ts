@@ -8,12 +8,17 @@ import type { Command, Device } from "../../gpu/device.ts";
 import type { Model } from "../../models/load.ts";
 
 /**
- * Notes what a model records.
+ * Notes what a model asks of its device.
  *
- * @returns The model on a device that notes, and the commands recorded on it so far.
+ * @returns The model on a device that notes, the commands recorded on it so far, and the number of calls of a method.
  */
-export function observed(model: Model): { readonly model: Model; readonly commands: Command[] } {
+export function observed(model: Model): {
+  readonly model: Model;
+  readonly commands: Command[];
+  readonly calls: (method: keyof Device) => number;
+} {
   const commands: Command[] = [];
+  const counts = new Map<PropertyKey, number>();
   const device = new Proxy(model.device, {
     get(target, name) {
       if (name === "record") {
@@ -23,10 +28,14 @@ export function observed(model: Model): { readonly model: Model; readonly comman
         };
       }
       const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
+      if (typeof value !== "function") return value;
+      return (...parts: unknown[]) => {
+        counts.set(name, (counts.get(name) ?? 0) + 1);
+        return Reflect.apply(value, target, parts);
+      };
     },
   }) as Device;
-  return { model: { ...model, device }, commands };
+  return { model: { ...model, device }, commands, calls: (method) => counts.get(method) ?? 0 };
 }
 
 /**

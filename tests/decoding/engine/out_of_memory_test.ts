@@ -10,6 +10,7 @@ import { GpuError } from "../../../core/check.ts";
 import { embeddedPair } from "../../../data/embedded.ts";
 import { generateAll } from "../../../decoding/text/generate.ts";
 import { PolicySession } from "../../../decoding/engine/policy_session.ts";
+import { Session } from "../../../decoding/session/session.ts";
 import type { Device } from "../../../gpu/device.ts";
 import { openDevice } from "../../../gpu/open_device.ts";
 import { loadModel } from "../../../models/load.ts";
@@ -141,4 +142,17 @@ Deno.test("generate on a full device says what to reduce and leaves nothing behi
   ballast[Symbol.dispose]();
   const { sequences } = await generateAll(pair, prompts.slice(0, 1), { maxNewTokens: 2 });
   assert(sequences[0]!.tokens.length > 0);
+});
+
+Deno.test("chunks of a prompt are recorded again after the device ran out of memory while they were", async () => {
+  using device = await openDevice({ backend: "cpu", threads: 1, maxBytes: MAX_BYTES });
+  const { large } = await pairOn(device);
+  using session = new Session(large, { capacity: 64, chunk: 16 });
+  const ballast = fill(device);
+  const live = device.usage.liveBytes;
+  await assertRejects(() => session.prefill(someTokens(32)), GpuError);
+  assertStrictEquals(device.usage.liveBytes, live, "nothing is left behind");
+  ballast[Symbol.dispose]();
+  await session.prefill(someTokens(32));
+  assertEquals(session.lengths, [32]);
 });

@@ -2,9 +2,13 @@ import {
   assertEquals,
   assertNotEquals,
   assertNotStrictEquals,
+  assertRejects,
   assertStrictEquals,
+  assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
+import { RequirementError } from "../../../core/check.ts";
+import { SpeculativeSession } from "../../../decoding/engine/speculative_session.ts";
 import { decayOf } from "../../../decoding/selection/sequence_settings.ts";
 import { Session } from "../../../decoding/session/session.ts";
 import type { StepReport } from "../../../decoding/engine/types.ts";
@@ -136,6 +140,14 @@ for (const backend of testBackends) {
     const full = { ...given, options: { ...given.options, budget: { ratio: 1 } } };
     const whole = await greedy(full);
     assertNotEquals(compressed, whole);
+    // It drafts for itself, so that all drafts are accepted.
+    const own = await openCase({ ...sizes, roles: ["large", "large"], ratio: 1 }, backend);
+    using session = await openSpeculation(own);
+    await session.step();
+    const late = "logits of a block must be requested with its first step";
+    await assertRejects(() => session.step({ logits: true }), RequirementError, late);
+    const options = { ...given.options, match: { fitRows: 5 } };
+    assertThrows(() => new SpeculativeSession(given.pair, options), RequirementError, "fitRows");
     const plain = await decodePlainly(given, STEPS);
     assertEquals(compressed, plain.map(({ report }) => report.chosen[0]));
     using exact = new Session(given.pair.large, given.options);

@@ -158,6 +158,25 @@ Deno.test("teacherForceSettings() uses the continuation of the full cache where 
   const cut = await run([whole.written.find((token) => token !== whole.written[0])!]);
   assert(cut.written.length < 5);
   for (const { reference } of cut.runs) assertEquals(reference, cut.written);
+  const begun = await run([whole.written[0]!]);
+  for (const { reference, kl } of begun.runs) {
+    assertEquals([reference, kl.length], [[whole.written[0]], 1]);
+  }
+});
+
+Deno.test("teacherForceSettings() counts the same bytes in every batch of a text that ends", async () => {
+  const models = await embeddedModels(BACKEND);
+  const prompt = someTokens(120);
+  const [written] = await freeRun(models, [prompt], { setting: FULL, maxNew: 5, endTokens: [] });
+  const end = written!.find((token) => token !== written![0])!;
+  const setting: PolicySetting = { policy: "h2o", budget: { ratio: 0.9 } };
+  const runs = await teacherForceSettings(models, { prompt }, {
+    newTokens: 5,
+    endTokens: [end],
+    settings: [setting, setting, setting],
+    sequences: 2,
+  });
+  assertEquals(runs.map(({ bytes }) => bytes), runs.map(() => runs[2]!.bytes));
 });
 
 Deno.test("teacherForceSettings() refuses settings and texts that cannot be run", async () => {

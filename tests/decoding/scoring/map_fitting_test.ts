@@ -161,7 +161,8 @@ Deno.test("D-32: sequences of a batch follow the maps that they follow alone", a
   await all.prefill(tokens, { sequence: [0, 1, 2] });
   const together = await selectionsOf(all, next);
   for (const [index, { policy }] of settings.entries()) {
-    using alone = await started(pair, tokens, { policy } as Partial<PolicySessionOptions>);
+    const match = policy.saliencySource === "small" ? FITTED : {};
+    using alone = await started(pair, tokens, { policy, match } as Partial<PolicySessionOptions>);
     const expected = await selectionsOf(alone, next);
     assertEquals(together.map((step) => step[index]), expected.map((step) => step[0]));
   }
@@ -270,6 +271,9 @@ Deno.test("D-32: what a fit cannot do is refused", async () => {
   for (const [match, message] of cases) {
     assertThrows(() => open(match).close(), RequirementError, message);
   }
+  open({}, "h2o").close();
+  const alone = "Cannot match heads: by must go with a policy that asks the small model: current";
+  assertThrows(() => open({ by: "cosine" }, "h2o").close(), RequirementError, alone);
   assertThrows(
     () =>
       new SpeculativeSession(pair, {

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { evaluationItems } from "../../../data/microworld.ts";
 import {
   type AnswerOptions,
@@ -78,6 +78,29 @@ Deno.test("Conversation writes later turns as the chat template does", async () 
     ...["user", "assistant", "user", "assistant"],
   ]);
   assertStrictEquals(conversation.messages[1]!.content, first);
+  const [chat, asIs] = [{ system: "Be brief." }, { system: "Be brief.", isChat: false }];
+  new Conversation({ ...pair, large }, chat)[Symbol.dispose]();
+  for (const [models, options] of [[{ ...pair, large }, asIs], [pair, chat]] as const) {
+    assertThrows(
+      () => new Conversation(models, options),
+      Error,
+      "a system message must come with turns of a chat",
+    );
+  }
+});
+
+Deno.test("Conversation has the room of the models that its policy runs", async () => {
+  const pair = await embeddedModels(backend);
+  const small = { ...pair.small, config: { ...pair.small.config, contextLength: 20 } };
+  const asks = { ...pair, small };
+  using alone = new Conversation(asks, { policy: "h2o" });
+  assertEquals((await answer(alone, TEXT.slice(0, 200), { maxNewTokens: 2 })).tokens.length, 2);
+  using both = new Conversation(asks);
+  await assertRejects(
+    () => answer(both, TEXT.slice(0, 200), {}),
+    Error,
+    "tokens left for an answer",
+  );
 });
 
 Deno.test("Conversation can be stopped, continues, says when it is full and frees everything", async () => {

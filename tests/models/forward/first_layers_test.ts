@@ -47,6 +47,7 @@ Deno.test("firstLayers() of all layers is the model, and its views free nothing"
   const view = firstLayers(model, 1);
   view[Symbol.dispose]();
   view.weights[Symbol.dispose]();
+  view.close();
   assertEquals(model.device.usage.liveBytes, before);
   assert(view.hash !== model.hash);
   assertEquals(firstLayers(firstLayers(model, 2), 1).config.modelLayers, layers);

@@ -188,4 +188,6 @@ Deno.test("decode() refuses ids that are not token ids", () => {
     assertThrows(() => embedded.decode([id]), RequirementError);
   }
   assertEquals(embedded.decode([embedded.vocabulary + 5]), "");
+  const largest = "from 0 to 16777215: current value is 16777216";
+  assertThrows(() => embedded.piece(2 ** 24), RequirementError, largest);
 });
