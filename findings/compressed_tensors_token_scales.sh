@@ -12,9 +12,8 @@
 # tokens, width) each head has one scale for all tokens of a pass. The keys of the first three tokens:
 #   token by token               0.005  0.006  0.006
 #   in one pass                  0.005  0.068  0.462
-# vLLM, which the checkpoints are for, has a scale per token, so an evaluation before export measures another model. A prompt read
-# in chunks, as this project reads it, gives other keys than one read at once. (transformers 5.24: see
-# compressed_tensors_kv_scheme_unapplied.sh.)
+# So a batch has other errors than its texts alone, and a prompt read in chunks, as this project reads it, gives other keys than
+# one read at once. (transformers 5.24: see compressed_tensors_kv_scheme_unapplied.sh.)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -13,7 +13,7 @@
 #   normal values of one digit, and their permutation 0.050   0
 #   normal values, others                             0.026   0.026
 # Values are kept in one sorted tree, where equal ones of the first stream stand before those of the second, and the distance is
-# read between them, too. The code that it follows says that values must be unique; river's documentation does not.
+# read between them, too. That values must be unique is not in its documentation.
 # Counts and positions, as in statistics of attention, are full of equal values: drift would be found where nothing changed.
 set -euo pipefail
 folder=$(mktemp -d)
