@@ -7,6 +7,7 @@
 
 import { DataError } from "../../core/check.ts";
 import { ConnectionError, request } from "../../models/files/http.ts";
+import { shownValue } from "../../models/files/json_text.ts";
 import { isObject, parseObject } from "../../models/files/ranged_file.ts";
 import { partNames } from "../../models/files/split_names.ts";
 import {
@@ -54,7 +55,11 @@ export async function planModel(
   const text = await readText(address, { reference, hub, signal, maxBytes: MAX_LIST_BYTES });
   const { sha, siblings } = parseObject(text, address, "the list of files");
   if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha) || !Array.isArray(siblings)) {
-    throw new DataError(`Cannot fetch ${reference}: ${hub} must answer as the hub does`);
+    throw new DataError(
+      `Cannot fetch ${reference}: ${hub} must answer as the hub does: current commit is ${
+        shownValue(sha)
+      }`,
+    );
   }
   const plan = { reference, commit: sha, files: siblings.flatMap(plannedFile) };
   const paths = await wantedPaths(plan, parts, async (path) => {

@@ -92,7 +92,7 @@ async function readIndex(location: string): Promise<ReadonlyMap<string, string>>
 export function parseIndex(text: string, location: string): ReadonlyMap<string, string> {
   const map = parseObject(text, location).weight_map;
   if (!isObject(map)) {
-    throw new DataError(`Cannot read ${location}: weight_map must be an object`);
+    throw fileFailure(location, "weight_map must be an object", map);
   }
   const entries = Object.entries(map);
   for (const [name, shard] of entries) {

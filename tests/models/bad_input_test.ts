@@ -62,7 +62,7 @@ Deno.test("openModelFiles() rejects an index that does not fit its shards", asyn
     assert(checkError(error, message));
   };
   const map = (name: string, shard: unknown) => ({ weight_map: { [name]: shard } });
-  await rejects({}, /weight_map must be an object/);
+  await rejects({}, /weight_map must be an object: current value is missing/);
   await rejects(null, /it must be a JSON object/);
   await rejects(
     map("x", "../a.safetensors"),
