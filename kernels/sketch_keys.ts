@@ -183,6 +183,9 @@ export function sketchKeysParams(
   };
 }
 
+/** Most tokens that are coded at once: a workgroup codes two, and a grid has 65,535 of them along an axis. */
+export const MOST_SKETCHED_TOKENS = 2 * 65_535 - 1;
+
 /**
  * Counts the workgroups of `sketch_keys`.
  *

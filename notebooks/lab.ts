@@ -32,7 +32,7 @@ export interface LabOptions {
   readonly other?: string;
   /** Folder of the datasets, for real models; that of `SMALLKV_DATA` if left out. */
   readonly data?: string;
-  /** Where everything runs; a WebGPU adapter, if there is one, if left out. */
+  /** Where everything runs; a GPU if there is one, else the processor, if left out. */
   readonly device?: Device;
 }
 

@@ -13,8 +13,8 @@ export const PASSAGE: string =
   `the mast and waited, while the passengers shared what was in the basket. It was the doctor who ` +
   `noticed that the tide would turn before midnight and carry them back towards the harbour, and she ` +
   `was right: at eleven the anchor was raised, the current took hold of the boat, and an hour later ` +
-  `they stood on the quay again, cold and rather cheerful. Since that night the captain keeps a ` +
-  `second engine under the deck, Martha bakes two loaves more than were ordered, and Oskar tells ` +
+  `they stood on the quay again, cold and rather cheerful. Since that night the captain has kept a ` +
+  `second engine under the deck, Martha has baked two loaves more than were ordered, and Oskar has told ` +
   `every new pupil the same three things: the first is when the ferry leaves, the second is where ` +
   `the lamp hangs, and the third is what the doctor knew about the tide. Asked what he himself did ` +
   `that night, he says that he carried the basket. The first thing that every pupil of Oskar learns ` +

@@ -254,7 +254,7 @@ const RESULTS: readonly Words[] = [
   ],
   ["and #[] lower with a fifth", claim(real("table5"), "lowHelperLoss")],
   [
-    "diverges there by # nats at 20 %, for # in the older record above",
+    "diverges there by # nats at 20 %, against # in the older record above",
     cell(real("table5"), "table5_helpers", ["SmallKV", 20], "KL mean (nats)"),
     kl("SmallKV", 20, "KL mean (nats)"),
   ],
@@ -277,11 +277,11 @@ const RESULTS: readonly Words[] = [
     atBudget(SKETCH, 10, "same choice (%)"),
   ],
   [
-    "(# for # at 5 %, # for # at 10 %)",
+    "(# against # at 5 %, # against # at 10 %)",
     ...[5, 10].flatMap((budget) => [SKETCH, ROW].map((policy) => atBudget(policy, budget, KL))),
   ],
   [
-    "less in the mean at 5 % (# for #)",
+    "less in the mean at 5 % (# against #)",
     atBudget(SKETCH, 5, KL),
     atBudget("h2o", 40, KL),
   ],
@@ -292,7 +292,7 @@ const RESULTS: readonly Words[] = [
     claim(real("equal_memory"), "fitted10"),
   ],
   [
-    "(# for # nats at 5 %, # for # at 10 %)",
+    "(# against # nats at 5 %, # against # at 10 %)",
     ...[5, 10].flatMap((budget) => FITTED.map((policy) => atBudget(policy, budget, KL))),
   ],
   [

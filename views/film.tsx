@@ -209,7 +209,8 @@ function FilmAxes(
   const { cell, row, right, bottom, height } = grid;
   const { steps } = film;
   const shown = [...new Set([1, Math.ceil(steps / 2), steps])];
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * (film.tokens - 1)));
+  const places = [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * (film.tokens - 1)));
+  const ticks = [...new Set(places)];
   return (
     <g class="axes">
       {shown.map((step) => (

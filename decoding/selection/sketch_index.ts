@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkInteger } from "../../core/check.ts";
 import type { DeviceBuffer } from "../../gpu/device.ts";
 import { keyMeansCommand } from "../../kernels/key_means.ts";
 import {
@@ -13,7 +14,7 @@ import {
   sketchRotation,
   sketchWords,
 } from "../../kernels/key_sketch.ts";
-import { sketchKeysCommand } from "../../kernels/sketch_keys.ts";
+import { MOST_SKETCHED_TOKENS, sketchKeysCommand } from "../../kernels/sketch_keys.ts";
 import { sketchQueryCommand } from "../../kernels/sketch_query.ts";
 import { sketchScoresCommand } from "../../kernels/sketch_scores.ts";
 import { attentionShape, type ForwardState } from "../../models/forward/forward.ts";
@@ -35,6 +36,7 @@ interface LayerSketch {
  * @param forward Model.
  * @param index Bits of an element.
  * @param sizes Sequences and capacity.
+ * @throws {RequirementError} If the capacity is more than can be coded at once.
  * @throws {GpuError} If the device has too little memory.
  */
 export function createSketchIndex(
@@ -42,6 +44,8 @@ export function createSketchIndex(
   { bits }: { readonly bits: SketchBits },
   { sequences, capacity }: IndexSizes,
 ): DeviceIndex {
+  const most = { value: capacity, max: MOST_SKETCHED_TOKENS };
+  checkInteger("keep sketches of keys", "capacity in tokens", most);
   const { headDim, kvHeads, queryHeads, layers } = config;
   const size = { headDim, bits };
   const heads = sequences * kvHeads;

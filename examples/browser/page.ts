@@ -21,7 +21,7 @@ export interface PageRun {
   readonly policy: string;
   /** Share of the full cache. */
   readonly budget: number;
-  /** Where to compute; WebGPU where there is an adapter, if left out. */
+  /** Where to compute; on a GPU if there is one, else on the processor, if left out. */
   readonly backend?: Backend;
 }
 

@@ -32,7 +32,7 @@ import { readShapes } from "./tuned_shapes.ts";
 
 /** How an engine is opened. */
 export interface EngineOptions {
-  /** Back end, or a device that the caller owns; if left out, a WebGPU adapter where there is one. */
+  /** Back end, or a device that the caller owns; if left out, a GPU if there is one, else the processor. */
   readonly device?: Device | Backend | "auto";
   /** Threads of the CPU device; its default if left out. */
   readonly threads?: number;

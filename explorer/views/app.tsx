@@ -5,6 +5,7 @@
  */
 
 import type { JSX } from "preact";
+import { counted } from "../../core/counted.ts";
 import type { BackendChoice } from "../messages.ts";
 import { FilmFigure } from "../../views/film.tsx";
 import { bytesText, natsText } from "../../views/format.ts";
@@ -280,6 +281,8 @@ function Divergence({ state, tools, width, dispatch }: AppProps): JSX.Element {
 }
 
 function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
+  // Of texts of their own, only the steps before they differ can be compared.
+  const isOwn = state.run!.request.reads === "own";
   const mean = (values: readonly number[]) =>
     values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
   return (
@@ -289,8 +292,8 @@ function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
           <tr>
             <th scope="col">policy</th>
             <th scope="col">mean KL</th>
-            <th scope="col">ms a step</th>
-            <th scope="col">moved a step</th>
+            <th scope="col">ms per step</th>
+            <th scope="col">moved per step</th>
           </tr>
         </thead>
         <tbody>
@@ -300,7 +303,10 @@ function Costs({ state }: Pick<AppProps, "state" | "dispatch">): JSX.Element {
             return (
               <tr key={policy}>
                 <th scope="row">{policy}</th>
-                <td>{natsText(mean(known))}</td>
+                <td>
+                  {natsText(mean(known))}
+                  {isOwn && ` over ${counted(known.length, "step")}`}
+                </td>
                 <td>{mean(later.map(({ milliseconds }) => milliseconds)).toFixed(1)}</td>
                 <td>{bytesText(mean(later.map(({ movedBytes }) => movedBytes)))}</td>
               </tr>
@@ -343,8 +349,8 @@ function Share({ state, dispatch, tools }: AppProps): JSX.Element {
       <p class="hint">
         Your own models: drop two of one family anywhere on this page, a large one and a small one,
         as GGUF files (in parts, too) or folders with safetensors; or one, for policies without a
-        small model. They are read here and sent nowhere; on the CPU, both with all caches may have
-        almost 4 GiB.
+        small model. They are read here and sent nowhere; on the CPU, both models with all caches
+        can take up to almost 4 GiB.
       </p>
     </section>
   );

@@ -159,7 +159,7 @@ function OptionControl(
             aria-describedby={`${id}-help`}
             onChange={({ currentTarget }) => onChoose(currentTarget.value)}
           >
-            <option value="">{`usual: ${usual}`}</option>
+            <option value="">{`default: ${usual}`}</option>
             {values.map((one) => <option key={one} value={one}>{one}</option>)}
           </select>
         )
@@ -222,7 +222,7 @@ function NumberFields({ state, dispatch }: Pick<ViewProps, "state" | "dispatch">
         </select>
       </label>
       <label>
-        <span>Tokens that may return wait</span>
+        <span>Where tokens that may return wait</span>
         <select
           value={setup.store}
           onChange={({ currentTarget }) =>

@@ -4,9 +4,12 @@ import { exportAttention } from "../../examples/export_attention.ts";
 import { continueText } from "../../examples/browser/page.ts";
 import { servePage } from "../../examples/browser/serve.ts";
 import { embeddedPair } from "../../data/embedded.ts";
+import { evaluationItems } from "../../data/microworld.ts";
 import { findChromium, startChromium } from "../../experiments/figures/chromium.ts";
 import { hasGpu } from "../support/gpu.ts";
 
+/** Long enough that policies drop tokens of it. */
+const LONG = evaluationItems("route", { count: 1 })[0]!.prompt;
 const PROMPT = " Uma has the harp. It was late. Zoe lives in Crag.\nReport from Uma:";
 const chromium = await findChromium();
 if (chromium === undefined) console.error("browser example: skipped, no Chromium was found");
@@ -15,9 +18,9 @@ Deno.test({
   name: "own_policy.ts continues a text under its policy",
   ignore: !hasGpu,
   async fn() {
-    const texts = await compare(PROMPT);
+    const texts = await compare(LONG);
     assertEquals(Object.keys(texts), ["spaced", "h2o", "smallkv"]);
-    assert(Object.values(texts).every((text) => text.length > 0));
+    assertEquals(new Set(Object.values(texts)).size, 3, JSON.stringify(texts));
   },
 });
 
@@ -46,9 +49,11 @@ Deno.test({
 
 Deno.test("browser/page.ts continues a text with models from an address", async () => {
   await using server = await servePage(0);
-  const run = { pair: `${server.address}embedded/`, prompt: PROMPT, policy: "h2o", budget: 0.5 };
-  const pieces = await Array.fromAsync(continueText({ ...run, backend: "reference" }));
-  assert(pieces.join("").trim().length > 0);
+  const run = { pair: `${server.address}embedded/`, prompt: LONG, backend: "cpu" } as const;
+  const write = async (policy: string, budget: number) =>
+    (await Array.fromAsync(continueText({ ...run, policy, budget }))).join("");
+  const [full, dropped] = [await write("full", 1), await write("h2o", 0.1)];
+  assert(full.trim().length > 0 && dropped.trim().length > 0 && full !== dropped, dropped);
   const index = await (await fetch(server.address)).text();
   assert(index.includes('from "./page.js"'));
   const bundle = await (await fetch(`${server.address}page.js`)).text();

@@ -164,7 +164,7 @@ Deno.test("every chosen policy has its options as fields", () => {
   assertEquals([sink!.props["value"], sink!.props["min"], sink!.props["step"]], ["4", 0, 1]);
   const [ties] = found(parts[1]!, "select", { id: "smallkv-ties" });
   assertEquals(found(ties!, "option").map(({ text }) => text), [
-    "usual: the policy's",
+    "default: the policy's",
     "earlier",
     "later",
   ]);

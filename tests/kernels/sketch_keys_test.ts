@@ -16,8 +16,16 @@ import {
   sketchTokenBytes,
   sketchWords,
 } from "../../kernels/key_sketch.ts";
-import { sketchKeys, sketchKeysCommand } from "../../kernels/sketch_keys.ts";
+import { createSketchIndex } from "../../decoding/selection/sketch_index.ts";
+import {
+  MOST_SKETCHED_TOKENS,
+  sketchKeys,
+  sketchKeysCommand,
+  sketchKeysGrid,
+} from "../../kernels/sketch_keys.ts";
+import type { ForwardState } from "../../models/forward/forward.ts";
 import { assertClose } from "../support/assert_close.ts";
+import { embeddedModel } from "../support/embedded_model.ts";
 import { kernelTest, testDevice } from "../support/gpu.ts";
 import { runKernel, runReference } from "../support/run_kernel.ts";
 import { keysRun, SKETCH_CASES, type SketchCase } from "./sketch_cases.ts";
@@ -155,5 +163,22 @@ Deno.test("sketchKeysCommand() refuses other bits, capacities and head sizes", (
     () => sketchKeysCommand(buffers, { ...shape, headDim: 512 }),
     RequirementError,
     "headDim / 8 must be an integer from 1 to 32",
+  );
+});
+
+Deno.test("MOST_SKETCHED_TOKENS is what a grid has workgroups for, and no index is made for more", async () => {
+  const rows = (rowsPerSequence: number) =>
+    sketchKeysGrid({ kvHeads: 1, sequences: 1, rowsPerSequence })[1];
+  assertEquals([rows(MOST_SKETCHED_TOKENS), rows(MOST_SKETCHED_TOKENS + 1)], [65_535, 65_536]);
+  const { config, device } = await embeddedModel("large", "cpu");
+  const capacity = MOST_SKETCHED_TOKENS + 1;
+  assertThrows(
+    () =>
+      createSketchIndex({ config, device } as ForwardState, { bits: 2 }, {
+        sequences: 1,
+        capacity,
+      }),
+    RequirementError,
+    "capacity in tokens must be an integer at most 131069: current value is 131070",
   );
 });

@@ -114,7 +114,10 @@ Deno.test("repeatPrompt() says how much room it needs", async () => {
   using model = await randomModel("cpu", { shape: SHAPES[0]!, seed: 1 });
   const full = withContext(model, PROMPT.length + 8);
   const error = await assertRejects(() => scoresOf(full), RequirementError);
-  assert(error.message.startsWith("Cannot repeat a prompt: tokens behind it"), error.message);
+  assert(
+    error.message.startsWith("Cannot repeat a prompt: tokens after it in the context"),
+    error.message,
+  );
 });
 
 /** The same model with another limit. */
