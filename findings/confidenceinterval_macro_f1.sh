@@ -10,8 +10,7 @@
 #   4          0.073    0.057    0.058     99.5 %
 #   10         0.046    0.057    0.056     88 %
 #   50         0.021    0.058    0.059     48 %
-# The variance of the paper has a product of two terms for a class, where the package adds them, and divides by the product of
-# two classes' counts, where it divides by their sum. Of 50 classes, every second interval called one of 95 % misses the truth.
+# Of 50 classes, every second interval that is called one of 95 % misses the truth.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
