@@ -333,7 +333,7 @@ Deno.test({
       await page.getByRole("combobox", { name: /^Device/ }).selectOption("auto");
       await page.locator('[data-state="open"]', { hasText: "CPU" }).waitFor({ timeout: 60_000 });
       await waitForStep(page, 1);
-      await page.getByRole("combobox", { name: /^Tokens that may/ }).selectOption("resident");
+      await page.getByRole("combobox", { name: /^Where tokens that may/ }).selectOption("resident");
       await page.getByRole("button", { name: "Run with these changes" }).click();
       await waitForStep(page, 1);
       assertEquals((await savedData(page)).request.store, "resident");
