@@ -6,6 +6,8 @@
 
 import { POLICIES } from "../cache/policies/mod.ts";
 import type { ResolvedPolicy } from "../cache/policy_options.ts";
+import { pairContext, sharedReaders } from "../decoding/engine/model_pair.ts";
+import type { ModelPair } from "../decoding/engine/types.ts";
 import { promptTokens } from "../decoding/text/prompts.ts";
 import type { OpenEngine } from "../experiments/runner/engine.ts";
 import { withOwnTokens } from "../models/forward/own_tokens.ts";
@@ -176,10 +178,7 @@ async function printRuns(
   output: Output,
 ): Promise<void> {
   const { models, policies } = shared;
-  // A small model with tokens of its own checks what it reads as it reads it.
-  const used = models.small && !models.small.givenTokenizer
-    ? [models.large, models.small]
-    : [models.large];
+  const used = sharedReaders(models);
   const prompt = promptTokens(models.large, await readPrompt(call, used));
   const teacherForced = (await readTeacherForced(call, used))?.slice(0, shared.newTokens);
   const lastTraced = shared.tracedSteps.at(-1) ?? 0;
@@ -191,7 +190,7 @@ async function printRuns(
   const settings: RunSettings = {
     ...shared,
     prompt,
-    newTokens: shared.newTokens ?? defaultNewTokens(used, prompt),
+    newTokens: shared.newTokens ?? defaultNewTokens(models, prompt),
     ...(teacherForced && { teacherForced }),
   };
   if (call.has("compare")) await printComparison(policies, settings, output);
@@ -207,9 +206,8 @@ async function readTeacherForced(
 }
 
 /** As many as the contexts have room for, up to a usual number. */
-function defaultNewTokens(models: readonly Model[], prompt: readonly number[]): number {
-  const context = Math.min(...models.map(({ config }) => config.contextLength));
-  return Math.max(1, Math.min(NEW_TOKENS, context - prompt.length));
+function defaultNewTokens(models: ModelPair, prompt: readonly number[]): number {
+  return Math.max(1, Math.min(NEW_TOKENS, pairContext(models) - prompt.length));
 }
 
 /** Where and how a command prints. */

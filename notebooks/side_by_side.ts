@@ -7,6 +7,7 @@
 import { createPolicy, type ResolvedPolicy } from "../cache/policy_options.ts";
 import { storeOf } from "../cache/wanted_store.ts";
 import { checkInteger } from "../core/check.ts";
+import { usedModels } from "../decoding/engine/model_pair.ts";
 import { teacherForce } from "../decoding/forced/teacher_force.ts";
 import { tokenTiers } from "../decoding/selection/token_tiers.ts";
 import type { BytesView } from "../views/policy_card.tsx";
@@ -89,20 +90,23 @@ async function follow(
 ): Promise<FollowedPolicy> {
   const { policy, signal } = options;
   const budget = { ratio: policy.name === "full" ? 1 : options.budget ?? 0.3 };
-  const pair = policy.saliencySource === "small" ? lab : { large: lab.large };
   const rule = { policy, budget, config: lab.large.config, promptTokens: prompt.length };
   const newest = { tiers: new Uint8Array(0), movedBytes: 0 };
-  const { quality, chosen, statistics: { memory } } = await teacherForce(pair, prompt, {
-    tokens: written.slice(0, -1),
-    policy,
-    budget,
-    store: storeOf(policy, "tiered"),
-    onStep({ selections, tokens, loadedBytes }) {
-      newest.tiers = tokenTiers(selections[0]!, tokens[0]!, rule);
-      newest.movedBytes = loadedBytes;
+  const { quality, chosen, statistics: { memory } } = await teacherForce(
+    usedModels(lab, policy),
+    prompt,
+    {
+      tokens: written.slice(0, -1),
+      policy,
+      budget,
+      store: storeOf(policy, "tiered"),
+      onStep({ selections, tokens, loadedBytes }) {
+        newest.tiers = tokenTiers(selections[0]!, tokens[0]!, rule);
+        newest.movedBytes = loadedBytes;
+      },
+      ...signal && { signal },
     },
-    ...signal && { signal },
-  });
+  );
   return {
     ...newest,
     policy: policy.name,

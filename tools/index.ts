@@ -10,6 +10,7 @@
 
 import { fileURLToPath } from "node:url";
 import { EXIT } from "../cli/command_line.ts";
+import { PromiseCache } from "../core/promise_cache.ts";
 import { choicesText } from "./choices.ts";
 import { runTool } from "./run_tool.ts";
 import { cpuModuleTexts } from "./cpu_kernels.ts";
@@ -195,12 +196,10 @@ const SCORED = ["README.md", "docs/results.md"];
 /** Documents with their tables of graded answers; those that are not there are left out. */
 async function scoredDocuments(root: URL): Promise<Record<string, string>> {
   // Several tables are of one evaluation, which takes a second to sum up.
-  const known = new Map<string, Promise<ScoredEvaluation>>();
+  const known = new PromiseCache<string, ScoredEvaluation>();
   const read = (name: string) => {
     const folder = fileURLToPath(new URL(`results/evaluation/${name}/`, root));
-    const found = known.get(name) ?? sharedEvaluation(folder);
-    known.set(name, found);
-    return found;
+    return known.get(name, () => sharedEvaluation(folder));
   };
   const texts: Record<string, string> = {};
   for (const path of SCORED) {

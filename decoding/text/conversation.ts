@@ -24,14 +24,13 @@ import {
   type GenerationSession,
   type GenerationSetup,
   openSession,
-  pairContext,
   resolvePolicyOption,
   setUpGeneration,
-  usedModels,
 } from "./setup.ts";
 import { Sampler, type SamplingOptions } from "./sampling.ts";
 import { StepsAhead } from "./steps_ahead.ts";
 import type { GenerationStatistics } from "./statistics.ts";
+import { pairContext, usedModels } from "../engine/model_pair.ts";
 import type { ModelPair } from "../engine/types.ts";
 import { laterTurnText, promptTokens } from "./prompts.ts";
 

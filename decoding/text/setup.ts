@@ -15,6 +15,7 @@ import { RequirementError } from "../../core/check.ts";
 import type { DecodingSession } from "./loop.ts";
 import type { GenerationMemory } from "./statistics.ts";
 import type { SmallModelCut } from "../scoring/small_model.ts";
+import { sharedReaders, usedModels } from "../engine/model_pair.ts";
 import type { ModelPair, PolicySessionOptions } from "../engine/types.ts";
 import { PolicySession } from "../engine/policy_session.ts";
 import { type Prompt, promptList, promptTokens } from "./prompts.ts";
@@ -209,25 +210,12 @@ function checkDraws(
   throw new RequirementError({ action: "generate", requirement, state: "options have sampling" });
 }
 
-/** The models of a pair that a policy runs. */
-export function usedModels(pair: ModelPair, policy: ResolvedPolicy): ModelPair {
-  return policy.saliencySource === "small" ? pair : { large: pair.large };
-}
-
-/** Most tokens of a text: those of the large model's context, and of the small one's if it counts as the large one does. */
-export function pairContext({ large, small }: ModelPair): number {
-  const models = small && !small.givenTokenizer ? [large, small] : [large];
-  return Math.min(...models.map(({ config }) => config.contextLength));
-}
-
-function checkRoom({ large, small }: ModelPair, prompt: number, newTokens: number): void {
-  // A small model with tokens of its own counts the text otherwise, and checks its room as it reads.
-  for (const model of small && !small.givenTokenizer ? [large, small] : [large]) {
-    const { contextLength } = model.config;
+function checkRoom(pair: ModelPair, prompt: number, newTokens: number): void {
+  for (const { name, config: { contextLength } } of sharedReaders(pair)) {
     if (prompt + newTokens <= contextLength) continue;
     throw new RequirementError({
       action: "generate",
-      requirement: `prompt and new tokens must fit the context of ${model.name}, ${contextLength}`,
+      requirement: `prompt and new tokens must fit the context of ${name}, ${contextLength}`,
       state: `value is ${prompt} + ${newTokens}`,
     });
   }

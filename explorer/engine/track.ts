@@ -8,6 +8,7 @@ import { klDivergence, largestIndex } from "../../analysis/quality.ts";
 import type { CacheBudget } from "../../cache/budget.ts";
 import type { Migration, StoreKind } from "../../cache/kv_store.ts";
 import type { ResolvedPolicy } from "../../cache/policy_options.ts";
+import { usedModels } from "../../decoding/engine/model_pair.ts";
 import { PolicySession } from "../../decoding/engine/policy_session.ts";
 import type { SharedActivations } from "../../decoding/engine/shared_activations.ts";
 import type { ModelPair } from "../../decoding/engine/types.ts";
@@ -66,8 +67,7 @@ export class Track implements Disposable {
     const { pair, prompt, newTokens } = options;
     this.#options = options;
     const { policy } = options;
-    const models = policy.saliencySource === "small" ? pair : { large: pair.large };
-    this.#session = new PolicySession(models, {
+    this.#session = new PolicySession(usedModels(pair, policy), {
       policy,
       budget: options.budget,
       // The newest token is read by no step.

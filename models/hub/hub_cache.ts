@@ -6,6 +6,7 @@
  */
 
 import { basename, dirname, join, relative } from "node:path";
+import { delay } from "../../core/aborted.ts";
 import { ensureFolder, removeUnfinished, writeFileAtomic } from "../../core/atomic_file.ts";
 import { DataError } from "../../core/check.ts";
 import { fileError } from "../../core/file_error.ts";
@@ -246,8 +247,7 @@ export async function withLock<T>(
     work.catch((cause) => Promise.reject(fileError(action, path, cause)));
   using file = await attempt("write", Deno.open(path, { create: true, write: true }));
   while (!await attempt("lock", file.tryLock(true))) {
-    lock.signal?.throwIfAborted();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await delay(100, lock.signal);
   }
   return await work();
 }
